@@ -1,0 +1,11 @@
+//! The Trace: what was seen while the fat image's program ran. A versioned file; no I/O beyond reading and writing it.
+#![forbid(unsafe_code)]
+
+mod path;
+mod trace;
+
+pub use path::TracedPath;
+pub use trace::{
+    Abi, Access, FileAccess, IoUringOperation, Listening, Mount, MountKind, Phase, Process, ProcessId, Socket,
+    SystemCalls, Trace, Transport, VERSION,
+};
