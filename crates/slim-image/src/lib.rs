@@ -1,8 +1,12 @@
 //! What an image is: reference, config, tree, path, and the archive that carries it. Knows no engine.
 #![forbid(unsafe_code)]
 
+pub mod listing;
+pub mod memory;
 pub mod path;
 pub mod tree;
 
+pub use listing::{Listing, ListingBuilder};
+pub use memory::MemoryTree;
 pub use path::ImagePath;
-pub use tree::{Entry, ImageTree, Kind, TreeError};
+pub use tree::{Contents, Entry, ImageTree, Kind, TreeError};

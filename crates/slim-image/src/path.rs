@@ -5,6 +5,7 @@
 //! the backslash are written as `\xNN`, which [`unescape`] reads back without loss.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Borrow;
 use std::fmt::{self, Write as _};
 
 /// An absolute, normalised path inside an image.
@@ -114,6 +115,19 @@ impl From<&str> for ImagePath {
     }
 }
 
+impl From<&ImagePath> for ImagePath {
+    fn from(path: &ImagePath) -> Self {
+        path.clone()
+    }
+}
+
+/// Look-ups in sorted maps by raw bytes; order and equality of a path are those of its bytes.
+impl Borrow<[u8]> for ImagePath {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl AsRef<[u8]> for ImagePath {
     fn as_ref(&self) -> &[u8] {
         &self.0
@@ -141,7 +155,8 @@ impl Serialize for ImagePath {
 impl<'de> Deserialize<'de> for ImagePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bytes = unescape(&text).ok_or_else(|| de::Error::custom(format!("bad escape in path {text:?}")))?;
+        let bytes =
+            unescape(&text).ok_or_else(|| de::Error::custom(format!("bad escape in path {text:?}")))?;
         if bytes.first() != Some(&b'/') {
             return Err(de::Error::custom(format!("path {text:?} is not absolute")));
         }
