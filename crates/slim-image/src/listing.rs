@@ -7,8 +7,10 @@ use crate::path::ImagePath;
 use crate::tree::{Entry, Kind};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::ops::Bound;
+use std::path::Path;
 
 /// What the header of a listing file says it is.
 const FORMAT: &str = "docker-slim-listing";
@@ -159,18 +161,25 @@ impl Listing {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn write_to(&self, mut output: impl Write) -> Result<(), ListingError> {
+    pub fn save(&self, mut output: impl Write) -> std::io::Result<()> {
         let header =
             Header { format: FORMAT.into(), version: u64::from(VERSION), entries: self.len() as u64 };
         write_line(&mut output, &header)?;
         for (path, entry) in self.iter() {
             write_line(&mut output, &Line { path, entry })?;
         }
-        output.flush()?;
-        Ok(())
+        output.flush()
     }
 
-    /// Reads what [`Listing::write_to`] wrote.
+    /// Reads a listing from the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Listing::read_from`], and when there is no such file.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ListingError> {
+        Self::read_from(BufReader::new(File::open(path)?))
+    }
+
+    /// Reads what [`Listing::save`] wrote.
     ///
     /// # Errors
     /// When it is no listing, has another version, is cut off, or breaks the listing's invariant.
@@ -274,7 +283,7 @@ mod tests {
 
     fn written(listing: &Listing) -> Vec<u8> {
         let mut bytes = Vec::new();
-        listing.write_to(&mut bytes).unwrap();
+        listing.save(&mut bytes).unwrap();
         bytes
     }
 
