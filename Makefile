@@ -1,0 +1,50 @@
+# Everything a person or a CI job does with this repository.
+#
+#   make         builds ./docker-slim
+#   make demo    the walkthrough, from nothing, on a real Docker Engine
+#   make test    formatting, clippy, unit, property and end-to-end tests
+#   make bench   throughput under observation against untouched
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+CARGO ?= cargo
+TARGET := x86_64-unknown-linux-gnu
+RELEASE := target/$(TARGET)/release/docker-slim
+
+.PHONY: all build prepare demo test lint bench clean
+
+all: build
+
+build: docker-slim
+
+prepare:
+	@scripts/prepare-machine
+	@scripts/start-docker
+
+# Cargo knows best whether there is anything to build.
+docker-slim: FORCE
+	@scripts/prepare-machine --build-only
+	$(CARGO) build --release --locked -p docker-slim
+	@cmp -s $(RELEASE) $@ || cp -f $(RELEASE) $@
+
+.PHONY: FORCE
+FORCE:
+
+demo:
+	@scripts/demo
+
+test:
+	@scripts/test
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+bench: prepare docker-slim
+	@scripts/sample-image node nginx redis
+	@benches/throughput
+
+clean:
+	$(CARGO) clean
+	rm -f docker-slim
