@@ -1,0 +1,1 @@
+run() { sha256sum | cut -d ' ' -f 1; }
