@@ -1,18 +1,30 @@
 //! What an image is: reference, config, tree, path, and the archive that carries it. Knows no engine.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod config;
 pub mod digest;
+mod hashing;
+pub mod history;
+pub mod layer;
 pub mod listing;
 pub mod memory;
 pub mod path;
 pub mod reference;
+mod shelf;
+mod tape;
 pub mod tree;
+pub mod validate;
 
+pub use archive::SlimImage;
 pub use config::{Config, Healthcheck, SourceImage};
 pub use digest::Digest;
+pub use layer::{Layer, LayerEntry};
 pub use listing::{Listing, ListingBuilder};
 pub use memory::MemoryTree;
 pub use path::ImagePath;
 pub use reference::Reference;
+pub use shelf::ArchiveError;
+pub use tape::TapeError;
 pub use tree::{Contents, Entry, ImageTree, Kind, TreeError};
+pub use validate::{ValidImage, ValidateError, validate};

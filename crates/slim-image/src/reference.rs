@@ -35,6 +35,21 @@ impl Reference {
         self.repository.replace(['/', ':'], "-")
     }
 
+    /// The name with the registry and folder that engines mean where none is written, as containerd stores it.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        let has_host = self
+            .repository
+            .split_once('/')
+            .is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
+        let full = self.with_tag().to_string();
+        match (has_host, self.repository.contains('/')) {
+            (true, _) => full,
+            (false, true) => format!("docker.io/{full}"),
+            (false, false) => format!("docker.io/library/{full}"),
+        }
+    }
+
     /// The name with `:latest` where neither tag nor digest is given: what engines list.
     #[must_use]
     pub fn with_tag(&self) -> Self {
@@ -174,6 +189,13 @@ mod tests {
     fn latest_is_what_no_tag_means() {
         assert_eq!(parse("a").with_tag().to_string(), "a:latest");
         assert_eq!(parse("a:1").with_tag().to_string(), "a:1");
+    }
+
+    #[test]
+    fn the_canonical_name_has_a_registry() {
+        assert_eq!(parse("a").canonical(), "docker.io/library/a:latest");
+        assert_eq!(parse("a/b:1").canonical(), "docker.io/a/b:1");
+        assert_eq!(parse("localhost/b").canonical(), "localhost/b:latest");
     }
 
     #[test]

@@ -1,0 +1,264 @@
+//! The slim image as one tar stream that is a docker-archive (`manifest.json`) and an OCI layout (`oci-layout`,
+//! `index.json`) at once, over the same blobs.
+//!
+//! The bytes depend on the source image's description, the layer and the names given, never on a clock.
+
+use crate::config::{Config, SourceImage};
+use crate::digest::Digest;
+use crate::history::{self, HistoryEntry};
+pub use crate::layer::Layer;
+use crate::reference::Reference;
+use crate::tape::{self, BLOCK, Member, MemberKind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+pub(crate) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(crate) const LAYOUT_VERSION: &str = "1.0.0";
+
+/// A complete image: its configuration and its layers.
+#[derive(Debug)]
+pub struct SlimImage {
+    id: Digest,
+    config_json: Vec<u8>,
+    manifest_json: Vec<u8>,
+    manifest_digest: Digest,
+    layers: Vec<Layer>,
+}
+
+/// What an image's stored configuration holds: the blob whose digest is the image's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    pub architecture: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    pub os: String,
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    #[serde(default)]
+    pub config: Config,
+    pub rootfs: RootFs,
+    #[serde(default)]
+    pub history: Vec<HistoryEntry>,
+}
+
+/// The layers of an image by the digests of their unpacked streams.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFs {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub diff_ids: Vec<Digest>,
+}
+
+/// `manifest.json` of a docker-archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DockerManifest {
+    pub config: String,
+    pub repo_tags: Option<Vec<String>>,
+    pub layers: Vec<String>,
+}
+
+/// `index.json` of an OCI layout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Index {
+    pub schema_version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    pub manifests: Vec<Descriptor>,
+}
+
+/// A manifest of an OCI layout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Manifest {
+    pub schema_version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    pub config: Descriptor,
+    pub layers: Vec<Descriptor>,
+}
+
+/// What a blob is, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    pub media_type: String,
+    pub digest: Digest,
+    pub size: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl SlimImage {
+    /// The slim image of `source` with `config` and one content layer.
+    ///
+    /// `created` (RFC 3339) stands for the source image's own date where it is given.
+    #[must_use]
+    pub fn new(source: &SourceImage, config: Config, layer: Layer, created: Option<String>) -> Self {
+        let created = created.or_else(|| source.created.clone());
+        let image_config = ImageConfig {
+            architecture: source.architecture.clone(),
+            variant: source.variant.clone(),
+            os: source.os.clone(),
+            os_version: source.os_version.clone(),
+            history: history::of(&config, created.as_deref()),
+            created,
+            author: source.author.clone(),
+            config,
+            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![layer.diff_id] },
+        };
+        let config_json = json(&image_config);
+        let id = Digest::of(&config_json);
+        let manifest_json = json(&Manifest {
+            schema_version: 2,
+            media_type: Some(MANIFEST_TYPE.to_owned()),
+            config: Descriptor::new(CONFIG_TYPE, id, config_json.len() as u64),
+            layers: vec![Descriptor::new(LAYER_TYPE, layer.diff_id, layer.size)],
+        });
+        let manifest_digest = Digest::of(&manifest_json);
+        Self { id, config_json, manifest_json, manifest_digest, layers: vec![layer] }
+    }
+
+    /// The image's id: the digest of its configuration.
+    #[must_use]
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    /// The digest of the OCI manifest.
+    #[must_use]
+    pub fn manifest_digest(&self) -> &Digest {
+        &self.manifest_digest
+    }
+
+    /// The configuration as stored.
+    #[must_use]
+    pub fn config_json(&self) -> &[u8] {
+        &self.config_json
+    }
+
+    /// The layers, the base first.
+    #[must_use]
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// How many bytes [`SlimImage::write_to`] writes with these names.
+    #[must_use]
+    pub fn archive_size(&self, names: &[Reference]) -> u64 {
+        let small = self.small_files(names);
+        let files = small.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64));
+        let layers = self.layers.iter().map(|layer| (blob_path(&layer.diff_id), layer.size));
+        let framed: u64 = files
+            .chain(layers)
+            .map(|(name, size)| {
+                let header = header_of(&name, size).len() as u64;
+                header + size.next_multiple_of(BLOCK as u64)
+            })
+            .sum();
+        // Two directories before the files, two empty blocks behind them.
+        framed + 4 * BLOCK as u64
+    }
+
+    /// Writes the archive; an engine that loads it gives the image `names` (none: it is known by its id).
+    ///
+    /// # Errors
+    /// When the layer's file cannot be read or the writer fails.
+    pub fn write_to(&self, mut output: impl Write, names: &[Reference]) -> io::Result<()> {
+        let output: &mut dyn Write = &mut output;
+        for directory in ["blobs/", "blobs/sha256/"] {
+            tape::write_header(output, &Member::new(directory, MemberKind::Directory, 0o755))?;
+        }
+        for (name, bytes) in self.small_files(names) {
+            write_file(output, &name, bytes.len() as u64, &mut &bytes[..])?;
+        }
+        for layer in &self.layers {
+            write_file(output, &blob_path(&layer.diff_id), layer.size, &mut layer.reader())?;
+        }
+        tape::finish(output)?;
+        output.flush()
+    }
+
+    /// Everything but the layers: what says what is in the archive comes first.
+    fn small_files(&self, names: &[Reference]) -> Vec<(String, Vec<u8>)> {
+        vec![
+            ("oci-layout".to_owned(), json(&BTreeMap::from([("imageLayoutVersion", LAYOUT_VERSION)]))),
+            ("index.json".to_owned(), self.index(names)),
+            ("manifest.json".to_owned(), self.docker_manifest(names)),
+            (blob_path(&self.id), self.config_json.clone()),
+            (blob_path(&self.manifest_digest), self.manifest_json.clone()),
+        ]
+    }
+
+    fn docker_manifest(&self, names: &[Reference]) -> Vec<u8> {
+        json(&[DockerManifest {
+            config: blob_path(&self.id),
+            repo_tags: Some(names.iter().map(|name| name.with_tag().to_string()).collect()),
+            layers: self.layers.iter().map(|layer| blob_path(&layer.diff_id)).collect(),
+        }])
+    }
+
+    fn index(&self, names: &[Reference]) -> Vec<u8> {
+        let plain = Descriptor::new(MANIFEST_TYPE, self.manifest_digest, self.manifest_json.len() as u64);
+        let mut manifests: Vec<Descriptor> = names.iter().map(|name| named(plain.clone(), name)).collect();
+        if manifests.is_empty() {
+            manifests.push(plain);
+        }
+        json(&Index { schema_version: 2, media_type: Some(INDEX_TYPE.to_owned()), manifests })
+    }
+}
+
+impl Descriptor {
+    fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self { media_type: media_type.to_owned(), digest, size, annotations: BTreeMap::new() }
+    }
+}
+
+/// Where a blob lies in the archive.
+pub(crate) fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+fn named(mut descriptor: Descriptor, name: &Reference) -> Descriptor {
+    let full = name.with_tag();
+    if let Some(tag) = &full.tag {
+        descriptor.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag.clone());
+    }
+    descriptor.annotations.insert("io.containerd.image.name".to_owned(), full.canonical());
+    descriptor
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("the values written here have text keys and no numbers that JSON lacks")
+}
+
+fn header_of(name: &str, size: u64) -> Vec<u8> {
+    let mut member = Member::new(name, MemberKind::File, 0o644);
+    member.size = size;
+    let mut header = Vec::with_capacity(BLOCK);
+    tape::write_header(&mut header, &member)
+        .expect("a blob's name and size can be expressed, memory can be written");
+    header
+}
+
+fn write_file(output: &mut dyn Write, name: &str, size: u64, contents: &mut dyn Read) -> io::Result<()> {
+    output.write_all(&header_of(name, size))?;
+    let mut buffer = vec![0; 256 << 10];
+    let mut left = size;
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        contents.read_exact(&mut buffer[..most])?;
+        output.write_all(&buffer[..most])?;
+        left -= most as u64;
+    }
+    tape::pad(output, size)
+}
