@@ -1,1 +1,35 @@
-//! slim-engine.
+//! Running containers: trait [`Engine`] with few verbs, and Docker (Podman through the same API) behind it.
+//!
+//! Nothing above this crate knows which engine runs. What the environment says is handed in (see [`endpoint`]);
+//! the one file that reads kernel files is [`host`].
+#![forbid(unsafe_code)]
+
+pub mod collector;
+pub mod docker;
+pub mod endpoint;
+pub mod engine;
+pub mod error;
+pub mod host;
+pub mod mounts;
+pub mod ports;
+pub mod run;
+pub mod spec;
+pub mod streams;
+
+mod resolve;
+mod tls;
+mod transport;
+
+pub use collector::{Collector, CollectorSpec, start_collector};
+pub use docker::DockerEngine;
+pub use endpoint::{Endpoint, EndpointError, EndpointInputs};
+pub use engine::{
+    Candidate, CandidateKind, ContainerId, ContainerMount, ContainerState, Engine, EngineDescription,
+    ExecResult, ExecSpec, Logs, PublishedPort,
+};
+pub use error::EngineError;
+pub use mounts::{Mount, MountSource};
+pub use ports::{Protocol, PublishPort};
+pub use run::{Run, Sweep, remove_run, sweep};
+pub use spec::{ContainerSpec, HealthCheck, Overrides, Security};
+pub use streams::{Attached, Diagnostics};

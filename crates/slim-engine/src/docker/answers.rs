@@ -1,0 +1,380 @@
+//! The engine's JSON, as far as it is read here, and the values made of it. Every field may be missing: engines of
+//! other versions leave some out.
+
+use crate::endpoint::Endpoint;
+use crate::engine::{ContainerMount, ContainerState, EngineDescription, PublishedPort};
+use crate::host;
+use crate::ports::parse_key;
+use serde::{Deserialize, Deserializer};
+use slim_image::config::{Config, SourceImage};
+use slim_image::digest::Digest;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Go writes null where a list or map was never made.
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Version {
+    version: String,
+    #[serde(deserialize_with = "nullable")]
+    components: Vec<Component>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Component {
+    name: String,
+    version: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Info {
+    default_runtime: String,
+    #[serde(deserialize_with = "nullable")]
+    runc_commit: Commit,
+    cgroup_driver: String,
+    cgroup_version: String,
+    driver: String,
+    docker_root_dir: String,
+    kernel_version: String,
+    architecture: String,
+    name: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Commit {
+    #[serde(rename = "ID")]
+    id: String,
+}
+
+pub(super) fn description(
+    version: Version,
+    info: Info,
+    endpoint: &Endpoint,
+    api_version: &str,
+) -> EngineDescription {
+    let component = |wanted: &str| version.components.iter().find(|component| component.name == wanted);
+    let runtime = if info.default_runtime.is_empty() { "runc".to_owned() } else { info.default_runtime };
+    let runtime_version = match component(&runtime) {
+        Some(component) => component.version.clone(),
+        None if runtime == "runc" => info.runc_commit.id,
+        None => String::new(),
+    };
+    let podman = version.components.iter().any(|component| component.name.starts_with("Podman"));
+    let here = host::kernel_and_name();
+    let local = matches!(endpoint, Endpoint::Unix(_))
+        && here.is_some_and(|(kernel, name)| kernel == info.kernel_version && name == info.name);
+    EngineDescription {
+        name: if podman { "podman" } else { "docker" }.to_owned(),
+        version: version.version,
+        api_version: api_version.to_owned(),
+        endpoint: endpoint.to_string(),
+        runtime,
+        runtime_version,
+        cgroup_driver: info.cgroup_driver,
+        // Engines too old to say it know only the first.
+        cgroup_version: info.cgroup_version.parse().unwrap_or(1),
+        storage_driver: info.driver,
+        root_directory: info.docker_root_dir,
+        kernel_version: info.kernel_version,
+        architecture: info.architecture,
+        local,
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Container {
+    image: String,
+    state: State,
+    config: ContainerConfig,
+    host_config: HostConfig,
+    network_settings: NetworkSettings,
+    #[serde(deserialize_with = "nullable")]
+    mounts: Vec<Mount>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct State {
+    status: String,
+    running: bool,
+    paused: bool,
+    #[serde(rename = "OOMKilled")]
+    out_of_memory: bool,
+    pid: i64,
+    exit_code: i64,
+    error: String,
+    #[serde(deserialize_with = "nullable")]
+    health: Option<Health>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Health {
+    status: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct ContainerConfig {
+    tty: bool,
+    #[serde(deserialize_with = "nullable")]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostConfig {
+    network_mode: String,
+    #[serde(deserialize_with = "nullable")]
+    tmpfs: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct NetworkSettings {
+    #[serde(deserialize_with = "nullable")]
+    ports: BTreeMap<String, Option<Vec<Binding>>>,
+    #[serde(deserialize_with = "nullable")]
+    networks: BTreeMap<String, Network>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Binding {
+    host_ip: String,
+    host_port: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Network {
+    #[serde(rename = "IPAddress")]
+    ip_address: String,
+    #[serde(rename = "GlobalIPv6Address")]
+    global_ipv6_address: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Mount {
+    #[serde(rename = "Type")]
+    kind: String,
+    name: String,
+    source: String,
+    destination: String,
+    #[serde(rename = "RW")]
+    writable: bool,
+}
+
+impl Container {
+    pub(super) fn into_state(self) -> ContainerState {
+        let ports = self.published_ports();
+        let mounts = self.mount_list();
+        let networks = self.network_settings.networks.values();
+        let mut addresses: Vec<IpAddr> = networks
+            .flat_map(|network| [&network.ip_address, &network.global_ipv6_address])
+            .filter_map(|address| address.parse().ok())
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        ContainerState {
+            status: self.state.status,
+            running: self.state.running,
+            paused: self.state.paused,
+            pid: u32::try_from(self.state.pid).ok().filter(|pid| *pid > 0),
+            exit_code: self.state.exit_code,
+            error: self.state.error,
+            out_of_memory: self.state.out_of_memory,
+            addresses,
+            ports,
+            mounts,
+            health: self
+                .state
+                .health
+                .map(|health| health.status)
+                .filter(|status| !status.is_empty() && status != "none"),
+            labels: self.config.labels,
+            image: self.image,
+            tty: self.config.tty,
+            network_mode: self.host_config.network_mode,
+        }
+    }
+
+    fn published_ports(&self) -> Vec<PublishedPort> {
+        let mut ports = Vec::new();
+        for (key, bindings) in &self.network_settings.ports {
+            let Some((container_port, protocol)) = parse_key(key) else { continue };
+            for binding in bindings.iter().flatten() {
+                // Podman leaves the address empty for "every one".
+                let host_ip = match binding.host_ip.as_str() {
+                    "" => Some(IpAddr::from([0, 0, 0, 0])),
+                    text => text.parse().ok(),
+                };
+                if let (Some(host_ip), Ok(host_port)) = (host_ip, binding.host_port.parse()) {
+                    ports.push(PublishedPort { container_port, protocol, host_ip, host_port });
+                }
+            }
+        }
+        ports.sort_unstable();
+        ports
+    }
+
+    fn mount_list(&self) -> Vec<ContainerMount> {
+        let listed = self.mounts.iter().map(|mount| ContainerMount {
+            target: mount.destination.clone(),
+            source: mount.source.clone(),
+            kind: mount.kind.clone(),
+            name: Some(mount.name.clone()).filter(|name| !name.is_empty()),
+            writable: mount.writable,
+        });
+        // `--tmpfs` mounts are in no list of mounts.
+        let memory = self.host_config.tmpfs.iter().map(|(target, options)| ContainerMount {
+            target: target.clone(),
+            source: String::new(),
+            kind: "tmpfs".to_owned(),
+            name: None,
+            writable: !options.split(',').any(|option| option == "ro"),
+        });
+        let mut mounts: Vec<ContainerMount> = listed.chain(memory).collect();
+        mounts.sort_unstable();
+        mounts
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Image {
+    id: String,
+    #[serde(deserialize_with = "nullable")]
+    repo_tags: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    repo_digests: Vec<String>,
+    created: Option<String>,
+    author: String,
+    #[serde(deserialize_with = "nullable")]
+    config: Config,
+    architecture: String,
+    variant: String,
+    os: String,
+    os_version: String,
+    size: u64,
+    #[serde(rename = "RootFS", deserialize_with = "nullable")]
+    root_fs: RootFs,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct RootFs {
+    #[serde(deserialize_with = "nullable")]
+    layers: Vec<String>,
+}
+
+impl Image {
+    /// # Errors
+    /// An id or layer that is no digest.
+    pub(super) fn into_source(self, reference: &str) -> Result<SourceImage, String> {
+        let digest = |text: &String| text.parse::<Digest>().map_err(|error| error.to_string());
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let mut tags = self.repo_tags;
+        tags.retain(|tag| tag != "<none>:<none>");
+        tags.sort_unstable();
+        let mut digests = self.repo_digests;
+        digests.retain(|name| name != "<none>@<none>");
+        digests.sort_unstable();
+        Ok(SourceImage {
+            id: digest(&self.id)?,
+            reference: reference.to_owned(),
+            tags,
+            digests,
+            architecture: self.architecture,
+            variant: given(self.variant),
+            os: self.os,
+            os_version: given(self.os_version),
+            created: self.created.and_then(given),
+            author: given(self.author),
+            size: self.size,
+            config: self.config,
+            layer_diff_ids: self.root_fs.layers.iter().map(digest).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Protocol;
+
+    #[test]
+    fn nulls_and_missing_fields_read_as_nothing() {
+        let container: Container = serde_json::from_str(
+            r#"{"Image":"sha256:1","State":{"Status":"exited","ExitCode":3,"Health":null,"Pid":0},
+                "Config":{"Labels":null},"Mounts":null,
+                "NetworkSettings":{"Ports":{"80/tcp":null},"Networks":null}}"#,
+        )
+        .unwrap();
+        let state = container.into_state();
+        assert_eq!((state.exit_code, state.pid, state.running), (3, None, false));
+        assert!(state.ports.is_empty() && state.addresses.is_empty() && state.health.is_none());
+    }
+
+    #[test]
+    fn ports_come_sorted_with_both_address_families() {
+        let container: Container = serde_json::from_str(
+            r#"{"NetworkSettings":{"Ports":{
+                "8080/tcp":[{"HostIp":"::","HostPort":"32769"},{"HostIp":"0.0.0.0","HostPort":"32768"}],
+                "53/udp":[{"HostIp":"","HostPort":"53"}]},
+                "Networks":{"bridge":{"IPAddress":"172.17.0.2","GlobalIPv6Address":""}}}}"#,
+        )
+        .unwrap();
+        let state = container.into_state();
+        let seen: Vec<_> =
+            state.ports.iter().map(|port| (port.container_port, port.protocol, port.host_port)).collect();
+        assert_eq!(
+            seen,
+            [(53, Protocol::Udp, 53), (8080, Protocol::Tcp, 32768), (8080, Protocol::Tcp, 32769)]
+        );
+        assert_eq!(state.addresses, ["172.17.0.2".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn the_default_runtimes_own_version_is_told() {
+        let version = |text| serde_json::from_str::<Version>(text).unwrap();
+        let info = |text| serde_json::from_str::<Info>(text).unwrap();
+        let endpoint = Endpoint::Unix("/x".into());
+        let docker = description(
+            version(r#"{"Version":"20.10","Components":[{"Name":"runc","Version":"1.1.5"}]}"#),
+            info(r#"{"DefaultRuntime":"runc","CgroupVersion":"2","RuncCommit":{"ID":"abc"}}"#),
+            &endpoint,
+            "1.41",
+        );
+        assert_eq!((docker.runtime_version.as_str(), docker.cgroup_version), ("1.1.5", 2));
+        let other = description(version("{}"), info(r#"{"DefaultRuntime":"crun"}"#), &endpoint, "1.41");
+        assert_eq!(
+            (other.runtime.as_str(), other.runtime_version.as_str(), other.local),
+            ("crun", "", false)
+        );
+    }
+
+    #[test]
+    fn an_image_without_names_reads() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let image: Image = serde_json::from_str(&format!(
+            r#"{{"Id":"{digest}","RepoTags":["<none>:<none>"],"RepoDigests":null,"Config":null,"Size":7,
+                "Os":"linux","Architecture":"amd64","RootFS":{{"Type":"layers","Layers":["{digest}"]}}}}"#
+        ))
+        .unwrap();
+        let source = image.into_source("x").unwrap();
+        assert_eq!((source.size, source.tags.len(), source.layer_diff_ids.len()), (7, 0, 1));
+        assert!(Image::default().into_source("x").is_err());
+    }
+}
