@@ -35,11 +35,16 @@ trap 'exit 143' TERM
 # Starts a container of the image in the background, as `docker run -P` does, and finds its address.
 # start_container [docker run options...] IMAGE [arguments...]
 start_container() {
-    container=$(docker run --detach --publish-all "$@") || {
-        not_ok "the container starts" "docker run failed"
+    local file="$check_directory/container" failed=''
+    # A container that could be made but not started is there all the same: the file names it.
+    docker run --detach --publish-all --cidfile "$file" "$@" >/dev/null 2>"$check_directory/error" || failed=yes
+    container=$(cat "$file" 2>/dev/null || true)
+    rm -f "$file"
+    if [ -n "$container" ]; then check_containers+=("$container"); fi
+    if [ -n "$failed" ]; then
+        not_ok "the container starts" "$(cat "$check_directory/error")"
         finish
-    }
-    check_containers+=("$container")
+    fi
     find_address
 }
 
