@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod collector;
 pub mod config;
 pub mod digest;
 mod hashing;

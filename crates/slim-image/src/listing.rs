@@ -8,7 +8,7 @@ use crate::tree::{Entry, Kind};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::ops::Bound;
 use std::path::Path;
 
@@ -16,6 +16,9 @@ use std::path::Path;
 const FORMAT: &str = "docker-slim-listing";
 /// The one version that this program writes and reads.
 const VERSION: u32 = 1;
+
+/// A path and extended attributes as long as Linux allows fit; more comes from no file system.
+const LINE_LIMIT: u64 = 4 << 20;
 
 /// A whole image's entries by path. See the module's invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub enum ListingError {
     #[error("read the listing: it should have {expected} entries but has {found}")]
     Incomplete { expected: u64, found: u64 },
     #[error("read the listing: line {line}: {reason}")]
-    Line { line: usize, reason: String },
+    Line { line: u64, reason: String },
     #[error("read or write the listing: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -183,10 +186,10 @@ impl Listing {
     ///
     /// # Errors
     /// When it is no listing, has another version, is cut off, or breaks the listing's invariant.
-    pub fn read_from(input: impl BufRead) -> Result<Self, ListingError> {
-        let mut lines = input.lines();
-        let first = lines.next().ok_or(ListingError::NotAListing)??;
-        let header: Header = serde_json::from_str(&first).map_err(|_| ListingError::NotAListing)?;
+    pub fn read_from(mut input: impl BufRead) -> Result<Self, ListingError> {
+        let mut line = Vec::new();
+        read_line(&mut input, &mut line, 1)?;
+        let header: Header = serde_json::from_slice(&line).map_err(|_| ListingError::NotAListing)?;
         if header.format != FORMAT {
             return Err(ListingError::NotAListing);
         }
@@ -195,17 +198,31 @@ impl Listing {
         }
         let mut builder = ListingBuilder::new();
         let mut found = 0;
-        for (number, line) in lines.enumerate() {
-            let Line { path, entry }: Line<ImagePath, Entry> = serde_json::from_str(&line?)
-                .map_err(|error| ListingError::Line { line: number + 2, reason: error.to_string() })?;
+        while read_line(&mut input, &mut line, found + 2)? {
+            let Line { path, entry }: Line<ImagePath, Entry> = serde_json::from_slice(&line)
+                .map_err(|error| ListingError::Line { line: found + 2, reason: error.to_string() })?;
             builder.insert(path, entry);
             found += 1;
+            if found > header.entries {
+                break;
+            }
         }
         if found != header.entries || builder.entries.len() as u64 != found {
             return Err(ListingError::Incomplete { expected: header.entries, found });
         }
         builder.finish()
     }
+}
+
+/// Reads one line; false at the end of the input.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, number: u64) -> Result<bool, ListingError> {
+    line.clear();
+    input.by_ref().take(LINE_LIMIT).read_until(b'\n', line)?;
+    if line.last() == Some(&b'\n') || line.is_empty() {
+        return Ok(!line.is_empty());
+    }
+    let reason = if (line.len() as u64) < LINE_LIMIT { "it is cut off" } else { "it is too long" };
+    Err(ListingError::Line { line: number, reason: reason.to_owned() })
 }
 
 /// The bytes of all regular files among the entries; the names of one inode count once.
@@ -310,7 +327,7 @@ mod tests {
 
     #[test]
     fn something_else_is_no_listing() {
-        for text in ["", "{}", "hello\n", "{\"format\":\"x\",\"version\":1,\"entries\":0}\n"] {
+        for text in ["", "{}\n", "hello\n", "{\"format\":\"x\",\"version\":1,\"entries\":0}\n"] {
             assert!(matches!(Listing::read_from(text.as_bytes()), Err(ListingError::NotAListing)), "{text}");
         }
     }
