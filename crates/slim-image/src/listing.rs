@@ -237,6 +237,25 @@ pub fn total_size<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> u64 {
         .sum()
 }
 
+/// Numbers the groups in path order. A name whose other names are not in the image stands alone.
+pub(crate) fn settle_groups(entries: &mut BTreeMap<ImagePath, Entry>) {
+    let mut names: BTreeMap<u64, usize> = BTreeMap::new();
+    for group in entries.values().filter_map(|entry| entry.hard_link_group) {
+        *names.entry(group).or_default() += 1;
+    }
+    let mut numbers: BTreeMap<u64, u64> = BTreeMap::new();
+    for entry in entries.values_mut() {
+        let Some(group) = entry.hard_link_group else { continue };
+        let next = numbers.len() as u64 + 1;
+        entry.hard_link_group = (names[&group] > 1).then(|| *numbers.entry(group).or_insert(next));
+    }
+}
+
+/// Whether an extended attribute says something of the image: a label is the machine's, `trusted.` the overlay's.
+pub(crate) fn is_of_the_image(xattr: &str) -> bool {
+    xattr != "security.selinux" && !xattr.starts_with("trusted.")
+}
+
 fn write_line(output: &mut impl Write, value: &impl serde::Serialize) -> std::io::Result<()> {
     serde_json::to_writer(&mut *output, value)?;
     output.write_all(b"\n")

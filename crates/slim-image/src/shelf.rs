@@ -25,6 +25,10 @@ pub enum ArchiveError {
     Missing(String),
     #[error("read {name} of the image archive: {reason}")]
     Json { name: String, reason: String },
+    #[error(transparent)]
+    Listing(#[from] crate::listing::ListingError),
+    #[error("read layer {layer} of the image archive: {reason}")]
+    Layer { layer: usize, reason: String },
     #[error("read the image archive: it holds {found} images, one is expected")]
     NotOneImage { found: usize },
 }

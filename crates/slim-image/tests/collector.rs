@@ -71,6 +71,24 @@ fn lists_what_is_there_as_it_is_there() {
 }
 
 #[test]
+fn extended_attributes_are_listed_with_their_values() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "a", "1");
+    let path = folder.path().join("a");
+    let long = pattern(900);
+    for (name, value) in [("user.long", &long[..]), ("user.empty", b""), ("user.b", b"2\n\xff")] {
+        if rustix::fs::setxattr(&path, name, value, rustix::fs::XattrFlags::empty()).is_err() {
+            println!("skipped: the file system of {} has no extended attributes for users", path.display());
+            return;
+        }
+    }
+    let (client, _server) = connect(folder.path(), None);
+    let xattrs = &client.entry(&"/a".into()).unwrap().xattrs;
+    let expected = [("user.b", &b"2\n\xff"[..]), ("user.empty", b""), ("user.long", &long)];
+    assert_eq!(xattrs.iter().map(|(name, value)| (name.as_str(), &value[..])).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn what_the_engine_puts_there_and_the_binary_are_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

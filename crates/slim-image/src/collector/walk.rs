@@ -6,7 +6,7 @@
 //! they get the latest time of what they hold instead, so that an image always lists the same.
 
 use super::RemoteError;
-use crate::listing::{Listing, ListingBuilder};
+use crate::listing::{Listing, ListingBuilder, is_of_the_image, settle_groups};
 use crate::path::ImagePath;
 use crate::tree::{Entry, Kind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,19 +176,20 @@ fn kind(path: &ImagePath, host: &Path, metadata: &Metadata) -> Result<Kind, Remo
 
 fn xattrs(path: &ImagePath, host: &Path) -> Result<BTreeMap<String, Vec<u8>>, RemoteError> {
     let fail = |error: rustix::io::Errno| failed("read the attributes of", Some(path), &error.into());
-    let list = match growing(|buffer| rustix::fs::llistxattr(host, buffer)) {
-        Ok(list) => list,
-        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM) => return Ok(BTreeMap::new()),
-        Err(error) => return Err(fail(error)),
-    };
+    let list =
+        match growing(|| rustix::fs::llistxattr_query(host), |buffer| rustix::fs::llistxattr(host, buffer)) {
+            Ok(list) => list,
+            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM) => return Ok(BTreeMap::new()),
+            Err(error) => return Err(fail(error)),
+        };
     let mut attributes = BTreeMap::new();
     for name in list.split(|byte| *byte == 0) {
         let Ok(name) = std::str::from_utf8(name) else { continue };
-        // A label is the machine's, `trusted.` is the overlay's.
-        if name.is_empty() || name == "security.selinux" || name.starts_with("trusted.") {
+        if name.is_empty() || !is_of_the_image(name) {
             continue;
         }
-        match growing(|buffer| rustix::fs::lgetxattr(host, name, buffer)) {
+        let query = || rustix::fs::lgetxattr_query(host, name);
+        match growing(query, |buffer| rustix::fs::lgetxattr(host, name, buffer)) {
             Ok(value) => drop(attributes.insert(name.to_owned(), value)),
             Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => {}
             Err(error) => return Err(fail(error)),
@@ -198,14 +199,13 @@ fn xattrs(path: &ImagePath, host: &Path) -> Result<BTreeMap<String, Vec<u8>>, Re
 }
 
 /// Reads what is of unknown length: asks for the length, then for the bytes, again if it grew in between.
-fn growing(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+fn growing(
+    query: impl Fn() -> rustix::io::Result<usize>,
+    read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Vec<u8>> {
     let mut last = rustix::io::Errno::RANGE;
     for _ in 0..XATTR_TRIES {
-        let length = read(&mut [])?;
-        if length == 0 {
-            return Ok(Vec::new());
-        }
-        let mut bytes = vec![0; length];
+        let mut bytes = vec![0; query()?];
         match read(&mut bytes) {
             Ok(length) => {
                 bytes.truncate(length);
@@ -233,20 +233,6 @@ fn settle_times(entries: &mut BTreeMap<ImagePath, Entry>, touched: &BTreeSet<Ima
         if let Some(entry) = entries.get_mut(directory) {
             entry.mtime = latest.unwrap_or(0);
         }
-    }
-}
-
-/// Numbers the groups in path order. A name whose other names are not in the image stands alone.
-fn settle_groups(entries: &mut BTreeMap<ImagePath, Entry>) {
-    let mut names: BTreeMap<u64, usize> = BTreeMap::new();
-    for group in entries.values().filter_map(|entry| entry.hard_link_group) {
-        *names.entry(group).or_default() += 1;
-    }
-    let mut numbers: BTreeMap<u64, u64> = BTreeMap::new();
-    for entry in entries.values_mut() {
-        let Some(group) = entry.hard_link_group else { continue };
-        let next = numbers.len() as u64 + 1;
-        entry.hard_link_group = (names[&group] > 1).then(|| *numbers.entry(group).or_insert(next));
     }
 }
 
