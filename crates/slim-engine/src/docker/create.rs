@@ -93,6 +93,23 @@ fn host_config(spec: &ContainerSpec, published: &[PublishPort]) -> HostConfig {
         cap_add: list(&security.capabilities_added),
         cap_drop: list(&security.capabilities_dropped),
         readonly_rootfs: Some(security.read_only_root),
+        ..empty_lists()
+    }
+}
+
+/// Lists that the command line sends though they are empty; they show so in the container's inspection.
+fn empty_lists() -> HostConfig {
+    HostConfig {
+        blkio_weight_device: Some(Vec::new()),
+        blkio_device_read_bps: Some(Vec::new()),
+        blkio_device_write_bps: Some(Vec::new()),
+        blkio_device_read_iops: Some(Vec::new()),
+        blkio_device_write_iops: Some(Vec::new()),
+        devices: Some(Vec::new()),
+        dns: Some(Vec::new()),
+        dns_options: Some(Vec::new()),
+        dns_search: Some(Vec::new()),
+        ulimits: Some(Vec::new()),
         ..HostConfig::default()
     }
 }

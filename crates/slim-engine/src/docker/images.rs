@@ -20,6 +20,7 @@ use tokio_util::io::ReaderStream;
 const CHUNK_BYTES: usize = 256 * 1024;
 /// A line of the engine's progress is never longer than this.
 const LINE_BYTES: usize = 1024 * 1024;
+const NO_IMAGE: &str = "the archive holds no image";
 
 impl DockerEngine {
     pub(super) async fn find_image(&self, reference: &str) -> Result<SourceImage> {
@@ -71,7 +72,9 @@ impl DockerEngine {
                     reason: format!("the engine closed the connection ({reason})"),
                 })
             }
-            Err(EngineError::Refused { reason, .. }) => Err(EngineError::LoadFailed { reason }),
+            Err(EngineError::Refused { reason, .. } | EngineError::LoadFailed { reason }) => {
+                Err(EngineError::LoadFailed { reason: in_plain_words(reason) })
+            }
             other => other,
         }
     }
@@ -92,6 +95,11 @@ impl DockerEngine {
     async fn is_alive(&self) -> bool {
         self.ask::<serde::de::IgnoredAny>("ask the engine for its version", "/version").await.is_ok()
     }
+}
+
+/// An archive without a manifest is looked through for the index of a format long gone; its name says little.
+fn in_plain_words(reason: String) -> String {
+    if reason.contains("/repositories: no such file") { NO_IMAGE.to_owned() } else { reason }
 }
 
 fn load_request(
@@ -179,7 +187,7 @@ impl Progress {
         }
         if self.loaded.is_empty() {
             // A tar archive without a manifest is taken in silence.
-            return Err(EngineError::LoadFailed { reason: "the archive holds no image".to_owned() });
+            return Err(EngineError::LoadFailed { reason: NO_IMAGE.to_owned() });
         }
         Ok(self.loaded)
     }
