@@ -33,3 +33,12 @@ pub use ports::{Protocol, PublishPort};
 pub use run::{Run, Sweep, remove_run, sweep};
 pub use spec::{ContainerSpec, HealthCheck, Overrides, Security};
 pub use streams::{Attached, Diagnostics};
+
+/// Finds the engine that is meant and agrees on a version of the API with it.
+///
+/// # Errors
+/// [`EngineError::Endpoint`] where it cannot be told which one is meant, [`EngineError::NoEngine`] where none answers.
+pub async fn connect(inputs: &EndpointInputs) -> Result<Box<dyn Engine>, EngineError> {
+    let endpoint = endpoint::resolve(inputs)?;
+    Ok(Box::new(DockerEngine::connect(&endpoint).await?))
+}

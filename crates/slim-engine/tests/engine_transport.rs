@@ -61,6 +61,19 @@ async fn no_socket_and_nobody_behind_it_are_exit_code_3_with_a_hint() {
 }
 
 #[tokio::test]
+async fn the_inputs_of_the_command_line_find_the_engine() {
+    let Some(context) = Context::new().await else { return };
+    let folder = context.folder.path().to_owned();
+    let local = EndpointInputs { docker_config_dir: folder.clone(), ..EndpointInputs::default() };
+    assert_eq!(slim_engine::connect(&local).await.unwrap().describe().await.unwrap().name, "docker");
+    let nowhere =
+        EndpointInputs { docker_host: Some("unix:///nonexistent.sock".to_owned()), ..local.clone() };
+    assert_eq!(slim_engine::connect(&nowhere).await.err().unwrap().exit_code(), 3);
+    let nonsense = EndpointInputs { host_flag: Some("gopher://x".to_owned()), ..local };
+    assert_eq!(slim_engine::connect(&nonsense).await.err().unwrap().exit_code(), 2);
+}
+
+#[tokio::test]
 async fn what_is_no_engine_is_told_from_an_engine() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.sock");
