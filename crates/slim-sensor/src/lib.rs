@@ -1,1 +1,21 @@
-//! slim-sensor.
+//! Watching a container from outside: eBPF and fanotify → Trace.
+//!
+//! The container runs untouched. eBPF programs on tracepoints see every system call of the tasks in its control group
+//! (names, results, the paths they name); fanotify sees every file that is really opened, whatever way the kernel was
+//! asked. This is the one crate that uses `unsafe`: for values shared with the eBPF program.
+
+mod control_group;
+mod error;
+mod event;
+mod gathering;
+mod marks;
+mod observer;
+mod preflight;
+mod program;
+mod sensor;
+mod table;
+
+pub use error::SensorError;
+pub use observer::{Observer, Settings, Started};
+pub use preflight::preflight;
+pub use sensor::Sensor;

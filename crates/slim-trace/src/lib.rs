@@ -1,11 +1,16 @@
 //! The Trace: what was seen while the fat image's program ran. A versioned file; no I/O beyond reading and writing it.
+//!
+//! `docs/trace-schema.md` describes the file for other programs.
 #![forbid(unsafe_code)]
 
+mod file;
+mod merge;
 mod path;
 mod trace;
 
+pub use file::TraceError;
 pub use path::TracedPath;
 pub use trace::{
-    Abi, Access, FileAccess, IoUringOperation, Listening, Mount, MountKind, Phase, Process, ProcessId, Socket,
-    SystemCalls, Trace, Transport, VERSION,
+    Abi, Access, FileAccess, IoUringOperation, Listening, Mount, MountKind, Phase, Process, ProcessId,
+    Socket, SystemCalls, Trace, Transport, VERSION,
 };

@@ -62,7 +62,8 @@ impl Serialize for TracedPath {
 impl<'de> Deserialize<'de> for TracedPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bytes = unescape(&text).ok_or_else(|| de::Error::custom(format!("bad escape in path {text:?}")))?;
+        let bytes =
+            unescape(&text).ok_or_else(|| de::Error::custom(format!("bad escape in path {text:?}")))?;
         if bytes.first() != Some(&b'/') {
             return Err(de::Error::custom(format!("path {text:?} is not absolute")));
         }

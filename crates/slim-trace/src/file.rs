@@ -1,0 +1,112 @@
+//! The trace file: JSON, with its version in front.
+
+use crate::trace::{Trace, VERSION};
+use serde::Deserialize;
+
+/// Why a trace file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    #[error("read the trace: it has version {found}, this program reads version {VERSION}")]
+    Version { found: u32 },
+    #[error("read the trace: {0}")]
+    Malformed(#[from] serde_json::Error),
+    #[error("read the trace: {0} names process {1}, which is not in it")]
+    NoSuchProcess(&'static str, u32),
+}
+
+impl Trace {
+    /// The trace as it is written to a file. Equal traces give equal bytes.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("a trace has string keys only");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Reads a trace file.
+    ///
+    /// # Errors
+    /// When it has another version, is no trace, or names processes that are not in it.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, TraceError> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let Head { version: found } = serde_json::from_slice(bytes)?;
+        if found != VERSION {
+            return Err(TraceError::Version { found });
+        }
+        let trace: Self = serde_json::from_slice(bytes)?;
+        trace.check_processes()?;
+        Ok(trace)
+    }
+
+    fn check_processes(&self) -> Result<(), TraceError> {
+        let named = (self.processes.iter().filter_map(|process| process.parent).map(|id| ("a process", id)))
+            .chain(self.files.iter().map(|file| ("a file", file.process)))
+            .chain(self.system_calls.iter().map(|calls| ("a set of system calls", calls.process)))
+            .chain(self.sockets.iter().map(|socket| ("a socket", socket.process)))
+            .chain(self.listening.iter().map(|listening| ("a port", listening.process)))
+            .chain(self.io_uring.iter().map(|operation| ("an io_uring operation", operation.process)));
+        for (what, id) in named {
+            if self.process(id).is_none() {
+                return Err(TraceError::NoSuchProcess(what, id.0));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TracedPath;
+    use crate::trace::{Access, FileAccess, Phase, Process, ProcessId};
+
+    fn trace() -> Trace {
+        let mut trace = Trace::empty("sha256:0");
+        trace.processes.push(Process {
+            parent: None,
+            began: Phase::Startup,
+            executable: Some(TracedPath::new("/bin/odd\\\u{7}name")),
+            invoked_as: None,
+            interpreter: None,
+            shebang: Vec::new(),
+            argv: vec!["odd".to_owned()],
+        });
+        trace.files.push(FileAccess {
+            path: TracedPath::new(b"/etc/caf\xe9".to_vec()),
+            process: ProcessId(0),
+            access: [Access::Open, Access::Missing].into(),
+            phases: [Phase::Startup].into(),
+        });
+        trace
+    }
+
+    #[test]
+    fn a_trace_survives_the_way_through_its_file() {
+        assert_eq!(Trace::from_json(&trace().to_json()).unwrap(), trace());
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let text = String::from_utf8(trace().to_json()).unwrap().replace("\"version\": 1", "\"version\": 99");
+        let error = Trace::from_json(text.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "read the trace: it has version 99, this program reads version 1");
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_refused() {
+        let mut trace = trace();
+        trace.files[0].process = ProcessId(7);
+        let error = Trace::from_json(&trace.to_json()).unwrap_err();
+        assert_eq!(error.to_string(), "read the trace: a file names process 7, which is not in it");
+    }
+
+    #[test]
+    fn what_is_no_trace_is_refused() {
+        for text in ["", "{}", "[]", "{\"version\": 1}"] {
+            assert!(Trace::from_json(text.as_bytes()).is_err(), "{text:?}");
+        }
+    }
+}
