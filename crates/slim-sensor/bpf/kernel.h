@@ -5,7 +5,10 @@
  */
 #pragma once
 
+#include <linux/bpf.h>
 #include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 typedef __u8 u8;
 typedef __u16 u16;
@@ -114,6 +117,7 @@ struct cgroup_subsys_state {
 };
 
 struct cgroup_root {
+	unsigned int subsys_mask;
 	int hierarchy_id;
 };
 
@@ -187,6 +191,7 @@ struct sock {
 };
 
 struct socket {
+	short type;
 	struct sock *sk;
 };
 
