@@ -1,1 +1,40 @@
-//! slim-keep.
+//! What the slim image holds, and why: Trace + image tree + configuration + settings → [`KeepSet`].
+//!
+//! One file a rule. Rules make [`Seed`]s; [`close`] is the only way a path gets into a keep-set.
+#![forbid(unsafe_code)]
+
+mod close;
+mod contents;
+mod context;
+mod directories;
+mod elf;
+mod entrypoint;
+mod error;
+mod exclude;
+mod includes;
+mod inspect;
+mod keep;
+mod keep_set;
+mod listing;
+mod note;
+mod observed;
+mod python;
+mod reason;
+mod seed;
+mod settings;
+mod shebang;
+mod sweep;
+mod system;
+mod walk;
+
+pub use close::close;
+pub use context::{Context, Environment, Mounts, never_emitted};
+pub use error::KeepError;
+pub use exclude::Exclusions;
+pub use keep::keep;
+pub use keep_set::{Figures, KeepSet, KeepSetError, Kept, VERSION};
+pub use note::Note;
+pub use reason::{Reason, SystemPart};
+pub use seed::{Extent, Seed};
+pub use settings::Settings;
+pub use walk::{End, Walk, walk};

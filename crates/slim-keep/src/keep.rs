@@ -1,0 +1,54 @@
+//! All rules together.
+
+use crate::close::close;
+use crate::context::{Context, Mounts};
+use crate::error::KeepError;
+use crate::exclude::Exclusions;
+use crate::keep_set::KeepSet;
+use crate::listing::left_out;
+use crate::note::Note;
+use crate::observed::Observed;
+use crate::settings::Settings;
+use crate::{directories, entrypoint, includes, listing, observed, sweep, system};
+use slim_image::{Config, ImagePath, ImageTree};
+use slim_trace::Trace;
+
+/// Decides what the slim image holds.
+///
+/// `tree` is the pristine image, never the file system of a container that ran. The same arguments always give the same
+/// set.
+///
+/// # Errors
+/// When the image's files cannot be read, when it does not have what a flag asks for, or a pattern is none.
+pub fn keep(
+    trace: &Trace,
+    tree: &dyn ImageTree,
+    config: &Config,
+    settings: &Settings,
+) -> Result<KeepSet, KeepError> {
+    let context = Context {
+        mounts: Mounts::new(&trace.mounts),
+        exclusions: Exclusions::new(&settings.exclude_pattern)?,
+        ..Context::new(tree, config)
+    };
+    let mut seeds = includes::seeds(&context, settings)?;
+    let seen = Observed::new(trace, &context);
+    let sweeps = sweep::find(&seen, &context);
+    let mut listings = listing::find(&seen, &sweeps, &context);
+    seeds.extend(observed::seeds(trace, &seen, &sweeps.touches));
+    seeds.append(&mut listings.seeds);
+    seeds.extend(entrypoint::seeds(&context, config));
+    seeds.extend(directories::seeds(&context, config)?);
+    seeds.extend(system::seeds());
+
+    let mut set = close(seeds, &context)?;
+    let is_kept = |path: &ImagePath| set.contains(path);
+    let mut notes = listings.notes(&context, &is_kept);
+    notes.extend(sweeps.programs.into_iter().filter_map(|(program, swept)| {
+        let (entries, bytes) = left_out(&context, swept.entries.into_iter(), &is_kept)?;
+        Some(Note::Sweep { program, directories: swept.directories.len(), entries, bytes })
+    }));
+    set.notes.append(&mut notes);
+    set.notes.sort();
+    Ok(set)
+}
