@@ -70,9 +70,10 @@ impl Closure<'_> {
             self.keep(link.clone(), Reason::SymlinkOnTheWay { to: to.clone() });
         }
         // Directories above what is kept come in as its parents.
-        let deepest = walk.found().or(walk.directories.last()).cloned();
-        for directory in &walk.directories {
-            if !deepest.as_ref().is_some_and(|deepest| deepest != directory && deepest.is_within(directory)) {
+        let object = walk.found().filter(|_| seed.extent != Extent::Way);
+        for (index, directory) in walk.directories.iter().enumerate() {
+            let below = object.or_else(|| walk.directories[index + 1..].last());
+            if !below.is_some_and(|below| below.is_within(directory)) {
                 self.keep(directory.clone(), Reason::OnTheWay { to: escape(&seed.path) });
             }
         }
