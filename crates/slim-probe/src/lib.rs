@@ -1,1 +1,42 @@
-//! slim-probe.
+//! Exercises a program: finds the ports that it listens on, speaks HTTP to them, crawls what they serve, and records
+//! every request with its answer; replays a recording against another container and compares.
+//!
+//! Nothing here prints, reads the environment or sleeps for a fixed time. Everything that touches the network runs on
+//! one thread of its own, inside the container's network namespace where it may enter it ([`netns`]); the functions
+//! here block until that thread is done.
+#![forbid(unsafe_code)]
+
+mod command;
+mod compare;
+mod crawl;
+mod error;
+mod exec;
+mod http;
+mod links;
+mod netns;
+mod outcome;
+mod ports;
+mod probe;
+mod readiness;
+mod recording;
+mod replay;
+mod session;
+mod settings;
+mod tls;
+
+pub use command::{CommandError, ProbeCommand};
+pub use compare::{Aspect, Difference, compare};
+pub use error::ProbeError;
+pub use exec::{ExecDifference, ExecExchange, compare_exec};
+pub use outcome::{Outcome, PortOutcome, PortState};
+pub use ports::{Listener, Port};
+pub use probe::{Progress, probe};
+pub use readiness::wait_listening;
+pub use recording::{
+    Body, Content, Exchange, Header, Protocol, Recording, RecordingError, Request, Response, VERSION,
+};
+pub use replay::replay;
+pub use settings::{CrawlLimits, HttpSettings, Target};
+
+/// Set by the caller to end a probe early; it is looked at every few milliseconds.
+pub type CancelFlag = std::sync::Arc<std::sync::atomic::AtomicBool>;

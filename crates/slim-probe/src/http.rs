@@ -1,0 +1,306 @@
+//! One request, one connection, one answer: HTTP/1.1 and HTTP/2, plain and over TLS, straight on hyper.
+//!
+//! Addresses are dialled as given: no name is looked up, no proxy asked, no redirect followed, and no encoding
+//! accepted (a server that sends its precompressed files would hide the plain ones from the trace).
+
+use crate::crawl::parsed_as;
+use crate::error::ProbeError;
+use crate::recording::{Body, Header, INLINE_BYTES, Request, Response};
+use crate::tls;
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderMap, USER_AGENT};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
+use sha2::{Digest as _, Sha256};
+use slim_image::Digest;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+const AGENT: &str = concat!("docker-slim/", env!("CARGO_PKG_VERSION"));
+/// How long connecting to one address may take; nothing is far away.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Makes requests.
+pub(crate) struct Client {
+    http1_tls: TlsConnector,
+    http2_tls: TlsConnector,
+    max_body_bytes: u64,
+}
+
+/// How a request is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// From the start to the end of the answer's headers.
+    pub answer: Duration,
+    /// From the start to the end of its body.
+    pub whole: Duration,
+    /// Bytes of the body that are handed out, for reading links.
+    pub capture: usize,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub response: Response,
+    /// The first bytes of the body, as far as [`Limits::capture`] wanted them.
+    pub captured: Vec<u8>,
+    /// Why the body broke off, if it did.
+    pub broke_off: Option<String>,
+}
+
+/// Why no answer came back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error("connect to {address}: {source}")]
+    Connect { address: SocketAddr, source: io::Error },
+    #[error("connect: no address is known for port {0}")]
+    NoAddress(u16),
+    #[error("agree on TLS with port {port}: {source}")]
+    Tls { port: u16, source: io::Error },
+    #[error("get an answer from port {0}: it closed the connection")]
+    Closed(u16),
+    #[error("get an answer from port {port} within {} s", .after.as_secs_f32())]
+    Silent { port: u16, after: Duration },
+    #[error("understand port {0}: what it sent is not HTTP")]
+    NotHttp(u16),
+    #[error("send the request: {0}")]
+    Request(String),
+}
+
+impl CallError {
+    /// Whether a program that is about to be ready may behave like this.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Closed(_))
+    }
+}
+
+/// A spawned connection, ended with its owner.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Client {
+    pub fn new(max_body_bytes: u64) -> Result<Self, ProbeError> {
+        Ok(Self { http1_tls: tls::connector("http/1.1")?, http2_tls: tls::connector("h2")?, max_body_bytes })
+    }
+
+    /// Makes the request at the first address that takes the connection.
+    pub async fn call(
+        &self,
+        addresses: &[SocketAddr],
+        request: &Request,
+        limits: Limits,
+    ) -> Result<Answer, CallError> {
+        let began = Instant::now();
+        let silent = CallError::Silent { port: request.port, after: limits.answer };
+        let first = timeout_at(began + limits.answer, self.send(addresses, request)).await;
+        let (_driver, response) = first.map_err(|_| silent)??;
+        Ok(self.receive(response, began + limits.whole.max(limits.answer), limits.capture).await)
+    }
+
+    /// Whether a TLS handshake succeeds there, within this time.
+    pub async fn speaks_tls(&self, addresses: &[SocketAddr], port: u16, within: Duration) -> bool {
+        let handshake = async {
+            let stream = connect(addresses, port).await?;
+            encrypt(&self.http1_tls, stream, port).await
+        };
+        matches!(tokio::time::timeout(within, handshake).await, Ok(Ok(_)))
+    }
+
+    async fn send(
+        &self,
+        addresses: &[SocketAddr],
+        request: &Request,
+    ) -> Result<(Driver, hyper::Response<Incoming>), CallError> {
+        let stream = connect(addresses, request.port).await?;
+        let stream: Box<dyn Stream> = if request.protocol.is_encrypted() {
+            let connector = if request.protocol.is_http2() { &self.http2_tls } else { &self.http1_tls };
+            Box::new(encrypt(connector, stream, request.port).await?)
+        } else {
+            Box::new(stream)
+        };
+        let message = message(request)?;
+        let failed = |error: &hyper::Error| classify(error, request.port);
+        if request.protocol.is_http2() {
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .map_err(|error| failed(&error))?;
+            let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
+            let response = sender.send_request(message).await.map_err(|error| failed(&error))?;
+            Ok((driver, response))
+        } else {
+            let (mut sender, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+            let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
+            let response = sender.send_request(message).await.map_err(|error| failed(&error))?;
+            Ok((driver, response))
+        }
+    }
+
+    /// Reads the body to its end, the limit or the deadline, whichever comes first.
+    async fn receive(
+        &self,
+        response: hyper::Response<Incoming>,
+        deadline: Instant,
+        capture: usize,
+    ) -> Answer {
+        let (parts, mut body) = response.into_parts();
+        let headers = sorted(&parts.headers);
+        let content_type = headers
+            .iter()
+            .find(|header| header.name == "content-type")
+            .map(|header| header.value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        let capture = if parsed_as(content_type.as_deref()).is_some() { capture } else { 0 };
+        let keep = capture.max(INLINE_BYTES + 1);
+        let (mut hash, mut length, mut kept) = (Sha256::new(), 0_u64, BytesMut::new());
+        let (mut complete, mut broke_off) = (false, None);
+        loop {
+            let frame = match timeout_at(deadline, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => {
+                    broke_off = Some(format!("read the body: {}", root_cause(&error)));
+                    break;
+                }
+                Ok(None) => {
+                    complete = true;
+                    break;
+                }
+                Err(_) => break,
+            };
+            let Ok(mut data) = frame.into_data() else { continue };
+            let room = self.max_body_bytes - length;
+            let over = data.len() as u64 > room;
+            if over {
+                data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+            }
+            hash.update(&data);
+            length += data.len() as u64;
+            kept.extend_from_slice(&data[..data.len().min(keep - kept.len())]);
+            if over {
+                break;
+            }
+        }
+        let digest = Digest::from_bytes(hash.finalize().into());
+        let text = (complete && length <= INLINE_BYTES as u64)
+            .then(|| String::from_utf8(kept.to_vec()).ok())
+            .flatten()
+            .filter(|text| !text.is_empty());
+        kept.truncate(capture);
+        let body = Body { length, digest, complete, text };
+        let response = Response { status: parts.status.as_u16(), headers, content_type, body };
+        Answer { response, captured: kept.into(), broke_off }
+    }
+}
+
+async fn connect(addresses: &[SocketAddr], port: u16) -> Result<TcpStream, CallError> {
+    let mut last = CallError::NoAddress(port);
+    for address in addresses {
+        let attempt = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+        match attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => {
+                // Small requests are sent at once; a failure to say so costs time only.
+                drop(stream.set_nodelay(true));
+                return Ok(stream);
+            }
+            Err(source) => last = CallError::Connect { address: *address, source },
+        }
+    }
+    Err(last)
+}
+
+async fn encrypt(
+    connector: &TlsConnector,
+    stream: TcpStream,
+    port: u16,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, CallError> {
+    let name = ServerName::try_from("localhost").expect("localhost is a name");
+    connector.connect(name, stream).await.map_err(|source| CallError::Tls { port, source })
+}
+
+/// The request as it goes over the wire. Headers that the request itself names win over ours.
+fn message(request: &Request) -> Result<hyper::Request<Full<Bytes>>, CallError> {
+    let refused = |error: &dyn std::error::Error| CallError::Request(error.to_string());
+    let body = request.body.as_ref().map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes()));
+    let named = |name: &str| request.headers.iter().any(|header| header.name == name);
+    let mut builder = hyper::Request::builder().method(request.method.as_str());
+    if request.protocol.is_http2() {
+        let scheme = request.protocol.scheme();
+        builder = builder.uri(format!("{scheme}://{}{}", request.authority(), request.path));
+    } else {
+        builder = builder.uri(request.path.as_str());
+        if !named(HOST.as_str()) {
+            builder = builder.header(HOST, request.authority());
+        }
+    }
+    if !named(USER_AGENT.as_str()) {
+        builder = builder.header(USER_AGENT, AGENT);
+    }
+    if !named(ACCEPT.as_str()) {
+        builder = builder.header(ACCEPT, "*/*");
+    }
+    // A method that usually has a body says that there is none; hyper does so only for a body of unknown size.
+    if body.is_empty()
+        && matches!(request.method.as_str(), "POST" | "PUT" | "PATCH")
+        && !named(CONTENT_LENGTH.as_str())
+    {
+        builder = builder.header(CONTENT_LENGTH, 0);
+    }
+    for header in &request.headers {
+        builder = builder.header(header.name.as_str(), header.value.as_str());
+    }
+    builder.body(Full::new(body)).map_err(|error| refused(&error))
+}
+
+fn classify(error: &hyper::Error, port: u16) -> CallError {
+    if error.is_parse() {
+        return CallError::NotHttp(port);
+    }
+    if error.is_user() {
+        return CallError::Request(root_cause(error));
+    }
+    // For HTTP/2, garbage is a protocol error, found by h2.
+    let text = root_cause(error);
+    if text.contains("frame") || text.contains("protocol error") {
+        return CallError::NotHttp(port);
+    }
+    CallError::Closed(port)
+}
+
+/// The innermost error's text: the outer ones of hyper only say that sending failed.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// Headers sorted by name, without `date`.
+fn sorted(headers: &HeaderMap) -> Vec<Header> {
+    let mut sorted: Vec<Header> = headers
+        .iter()
+        .filter(|(name, _)| *name != hyper::header::DATE)
+        .map(|(name, value)| Header {
+            name: name.as_str().to_owned(),
+            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        })
+        .collect();
+    sorted.sort_by(|left, right| left.name.cmp(&right.name));
+    sorted
+}

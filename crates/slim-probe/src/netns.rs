@@ -1,0 +1,187 @@
+//! The thread that probes, inside the container's network namespace.
+//!
+//! Invariant: a namespace is entered by a thread made for it, before the thread makes any socket, and the thread ends
+//! with the work; a worker of somebody's runtime is never moved. Where the namespace may not be entered, the work
+//! goes on from here, and [`Network::fallback`] says why.
+
+use crate::error::ProbeError;
+use crate::ports::{self, Listener, Port};
+use crate::settings::Target;
+use nix::sched::{CloneFlags, setns};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+/// How often the caller's flag and the program's life are looked at.
+const WATCH: Duration = Duration::from_millis(20);
+
+/// Where the program stands, seen from the thread that probes.
+#[derive(Debug)]
+pub(crate) struct Network {
+    target: Target,
+    view: View,
+    /// Why the container's network namespace was not entered, where it should have been.
+    pub fallback: Option<String>,
+}
+
+/// What can be seen and reached from the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum View {
+    /// Inside the container's own namespace: its table, its loopback.
+    Inside,
+    /// The container has the host's network. The table holds the host's sockets as well; only named ports are ours.
+    Shared,
+    /// The container's table can be read, but only its address reached.
+    Outside,
+    /// Somewhere else: nothing to read, only ports to try.
+    Remote,
+}
+
+impl Network {
+    /// Takes the calling thread into the target's namespace, as far as possible.
+    fn enter(target: Target) -> Self {
+        let (view, fallback) = match target.pid {
+            None => (View::Remote, None),
+            Some(pid) => match enter_namespace(pid) {
+                Ok(view) => (view, None),
+                Err(error) => {
+                    let reason = format!("enter the network namespace of process {pid}: {error}");
+                    tracing::debug!("cannot {reason}");
+                    (View::Outside, Some(reason))
+                }
+            },
+        };
+        Self { target, view, fallback }
+    }
+
+    /// The ports that listen now, sorted, with their addresses; `None` where that cannot be seen. `named` are ports
+    /// that the user asked for.
+    pub fn listening(&self, named: &[u16]) -> Result<Option<Vec<Port>>, ProbeError> {
+        let Some(pid) = self.target.pid else { return Ok(None) };
+        let directory = match self.view {
+            View::Inside => PathBuf::from("/proc/thread-self/net"),
+            View::Shared | View::Outside => PathBuf::from(format!("/proc/{pid}/net")),
+            View::Remote => return Ok(None),
+        };
+        let mut listeners = read_tables(&directory).map_err(|source| ProbeError::Table { pid, source })?;
+        Ok(Some(match self.view {
+            View::Shared => {
+                let ours: BTreeSet<u16> = self.target.ports.iter().chain(named).copied().collect();
+                listeners.retain(|listener| ours.contains(&listener.port));
+                ports::dial_inside(&listeners, None)
+            }
+            View::Outside => match self.target.address {
+                Some(address) => ports::dial_outside(&listeners, address),
+                None => Vec::new(),
+            },
+            View::Inside | View::Remote => ports::dial_inside(&listeners, self.target.address),
+        }))
+    }
+
+    /// A port that nothing is known of, at the target's address.
+    pub fn unseen(&self, number: u16) -> Port {
+        let address = self.target.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Port { number, addresses: vec![SocketAddr::new(address, number)] }
+    }
+
+    /// The ports that the caller thinks worth a try.
+    pub fn suggested(&self) -> &[u16] {
+        &self.target.ports
+    }
+
+    /// The container's address, where it is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.target.address
+    }
+}
+
+fn enter_namespace(pid: i32) -> io::Result<View> {
+    let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
+    let own = fs::metadata("/proc/thread-self/ns/net")?;
+    let other = namespace.metadata()?;
+    if (own.dev(), own.ino()) == (other.dev(), other.ino()) {
+        return Ok(View::Shared);
+    }
+    setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+    Ok(View::Inside)
+}
+
+fn read_tables(directory: &std::path::Path) -> io::Result<Vec<Listener>> {
+    let mut listeners = ports::parse_table(&fs::read_to_string(directory.join("tcp"))?);
+    match fs::read_to_string(directory.join("tcp6")) {
+        Ok(text) => listeners.extend(ports::parse_table(&text)),
+        // A kernel booted with ipv6.disable=1 has no such table.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(listeners)
+}
+
+/// What ends the work from outside.
+#[derive(Clone, Copy)]
+pub(crate) struct Watch<'a> {
+    pub cancel: &'a AtomicBool,
+    /// Whether the program still runs.
+    pub alive: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Watch<'_> {
+    /// Ends when the caller cancels or the program dies.
+    async fn trouble(self) -> ProbeError {
+        loop {
+            if self.cancel.load(Ordering::Relaxed) {
+                return ProbeError::Cancelled;
+            }
+            if !(self.alive)() {
+                return ProbeError::Died;
+            }
+            tokio::time::sleep(WATCH).await;
+        }
+    }
+}
+
+/// Runs `work` on a thread of its own in the target's network namespace, and hands what it reports to `report` on the
+/// calling thread. Blocks until the thread has ended, also when the work is cut short.
+pub(crate) fn run<T, E, W, F>(
+    target: &Target,
+    watch: Watch<'_>,
+    report: &mut dyn FnMut(E),
+    work: W,
+) -> Result<T, ProbeError>
+where
+    T: Send,
+    E: Send,
+    W: FnOnce(Network, Sender<E>) -> F + Send,
+    F: Future<Output = Result<T, ProbeError>>,
+{
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new()
+            .name("slim-probe".to_owned())
+            .spawn_scoped(scope, move || {
+                let network = Network::enter(target.clone());
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(ProbeError::Thread)?;
+                runtime.block_on(async move {
+                    tokio::select! {
+                        biased;
+                        result = work(network, sender) => result,
+                        trouble = watch.trouble() => Err(trouble),
+                    }
+                })
+            })
+            .map_err(ProbeError::Thread)?;
+        // Ends when the worker drops its sender, however it ends.
+        receiver.iter().for_each(&mut *report);
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}

@@ -1,0 +1,109 @@
+//! Waiting until the program listens: the kernel's tables are read again and again, at first every few milliseconds;
+//! nothing sleeps for a time that somebody guessed.
+
+use crate::CancelFlag;
+use crate::error::ProbeError;
+use crate::netns::{self, Network, Watch};
+use crate::ports::Port;
+use crate::settings::Target;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+/// A wait that starts short and doubles up to a limit.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
+
+/// Between two looks at the tables.
+const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+/// One of the suggested ports listens: how long the others may still take.
+const GRACE_FOR_OTHERS: Duration = Duration::from_millis(300);
+/// Only ports that nobody suggested listen: how long the suggested ones may still take.
+const GRACE_FOR_SUGGESTED: Duration = Duration::from_secs(5);
+/// How long one attempt to connect may take where the tables cannot be read.
+const CONNECT: Duration = Duration::from_secs(2);
+
+impl Backoff {
+    pub fn new(shortest: Duration, longest: Duration) -> Self {
+        Self { next: shortest.min(longest), longest }
+    }
+
+    /// Waits, but not beyond `deadline`.
+    pub async fn wait(&mut self, deadline: Instant) {
+        let wait = self.next.min(deadline.saturating_duration_since(Instant::now()));
+        self.next = (self.next * 2).min(self.longest);
+        sleep(wait).await;
+    }
+}
+
+/// Waits until the program listens on a TCP port, at most `timeout`; none listening then is an empty list. With
+/// suggested ports ([`Target::ports`]), waits a little longer for those that are still missing.
+///
+/// # Errors
+/// When the program dies, `cancel` is set, or the kernel's tables cannot be read.
+pub fn wait_listening(
+    target: &Target,
+    timeout: Duration,
+    cancel: &CancelFlag,
+    alive: &(dyn Fn() -> bool + Sync),
+) -> Result<Vec<Port>, ProbeError> {
+    let watch = Watch { cancel, alive };
+    netns::run(
+        target,
+        watch,
+        &mut |()| {},
+        |network, _| async move { wait_ports(&network, &[], timeout).await },
+    )
+}
+
+/// The ports that listen, after waiting for them: `named` ones only, where there are any, else whatever listens.
+pub(crate) async fn wait_ports(
+    network: &Network,
+    named: &[u16],
+    timeout: Duration,
+) -> Result<Vec<Port>, ProbeError> {
+    let wanted = if named.is_empty() { network.suggested() } else { named };
+    let began = Instant::now();
+    let mut deadline = began + timeout;
+    let mut backoff = Backoff::new(LOOK.0, LOOK.1);
+    let mut grace: Option<Duration> = None;
+    loop {
+        let mut ports = look(network, wanted, named).await?;
+        if !named.is_empty() {
+            ports.retain(|port| named.contains(&port.number));
+            ports.sort_by_key(|port| named.iter().position(|number| *number == port.number));
+        }
+        let missing =
+            wanted.iter().filter(|number| !ports.iter().any(|port| port.number == **number)).count();
+        if !ports.is_empty() && missing == 0 {
+            return Ok(ports);
+        }
+        if !ports.is_empty() {
+            let allowed = if missing < wanted.len() { GRACE_FOR_OTHERS } else { GRACE_FOR_SUGGESTED };
+            if grace != Some(allowed) {
+                grace = Some(allowed);
+                deadline = (began + timeout).min(Instant::now() + allowed);
+            }
+        }
+        if Instant::now() >= deadline {
+            return Ok(ports);
+        }
+        backoff.wait(deadline).await;
+    }
+}
+
+/// What listens now. Where that cannot be seen, the wanted ports that take a connection.
+async fn look(network: &Network, wanted: &[u16], named: &[u16]) -> Result<Vec<Port>, ProbeError> {
+    if let Some(ports) = network.listening(named)? {
+        return Ok(ports);
+    }
+    let attempts = wanted.iter().map(|number| async {
+        let port = network.unseen(*number);
+        let connected = tokio::time::timeout(CONNECT, TcpStream::connect(&*port.addresses)).await;
+        matches!(connected, Ok(Ok(_))).then_some(port)
+    });
+    Ok(futures_util::future::join_all(attempts).await.into_iter().flatten().collect())
+}
