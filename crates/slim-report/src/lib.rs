@@ -1,1 +1,11 @@
-//! slim-report.
+//! The report: one value a command, written as JSON and told as text.
+#![forbid(unsafe_code)]
+
+mod build;
+mod size;
+
+pub use build::{
+    BuildReport, ExecReport, ExerciseReport, HttpReport, ImageReport, KeepReport, ObservationReport,
+    StageReport, VERSION,
+};
+pub use size::{factor, human};

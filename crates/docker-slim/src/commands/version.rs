@@ -1,0 +1,27 @@
+//! `docker-slim version`.
+
+use crate::arguments::{GlobalArguments, OutputFormat};
+use crate::failure::Failure;
+use std::io::Write;
+
+/// Prints program and format versions on stdout.
+pub fn run(global: &GlobalArguments) -> Result<(), Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    let text = match global.output_format {
+        OutputFormat::Text => format!(
+            "docker-slim {version}\ntrace format {}\nreport format {}",
+            slim_trace::VERSION,
+            slim_report::VERSION
+        ),
+        OutputFormat::Json => format!(
+            "{:#}",
+            serde_json::json!({
+                "version": version,
+                "formats": { "trace": slim_trace::VERSION, "report": slim_report::VERSION },
+            })
+        ),
+    };
+    // Nobody is left to be told when stdout is closed.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! How a failure reaches the person: one line, a hint where there is one, and the exit code of the design's table.
+
+use crate::arguments::OutputFormat;
+use slim_build::BuildError;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Wrong flags or arguments.
+pub const USAGE: u8 = 2;
+
+/// What a command that failed has to say.
+#[derive(Debug)]
+pub struct Failure {
+    pub message: String,
+    pub hint: Option<String>,
+    pub container_log: String,
+    pub exit_code: u8,
+}
+
+impl Failure {
+    /// A mistake in flags or arguments.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, container_log: String::new(), exit_code: USAGE }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says it on stderr (as JSON also on stdout) and gives the exit code.
+    pub fn tell(&self, format: OutputFormat) -> ExitCode {
+        // Nobody is left to be told when stderr or stdout is closed.
+        let mut stderr = std::io::stderr().lock();
+        if !self.container_log.is_empty() {
+            let _ = writeln!(stderr, "the container's last log lines:");
+            for line in self.container_log.lines() {
+                let _ = writeln!(stderr, "  | {line}");
+            }
+        }
+        let _ = writeln!(stderr, "docker-slim: failed to {}", self.message);
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(stderr, "hint: {hint}");
+        }
+        if format == OutputFormat::Json {
+            let document = serde_json::json!({
+                "error": format!("failed to {}", self.message),
+                "hint": self.hint,
+                "exit_code": self.exit_code,
+            });
+            let _ = writeln!(std::io::stdout().lock(), "{document:#}");
+        }
+        ExitCode::from(self.exit_code)
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self {
+            message: error.to_string(),
+            hint: error.hint(),
+            container_log: error.container_log().to_owned(),
+            exit_code: error.exit_code(),
+        }
+    }
+}
+
+/// What clap has to say: help and version on stdout with 0, mistakes on stderr with 2.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
+}

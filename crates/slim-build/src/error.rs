@@ -1,0 +1,86 @@
+//! Why a build failed, and what that means for the exit code.
+
+use slim_engine::EngineError;
+use std::path::PathBuf;
+
+/// Why a build failed. The message is a fragment that fits after "failed to".
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("observe the container: {0}")]
+    Sensor(#[from] slim_sensor::SensorError),
+    #[error("decide what to keep: {0}")]
+    Keep(#[from] slim_keep::KeepError),
+    #[error("read the fat image's files: {0}")]
+    Files(String),
+    #[error("write the slim image: {0}")]
+    Image(String),
+    #[error("{action} {path}: {source}")]
+    State { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("run {image}: {what}")]
+    ContainerDied { image: String, what: String, log: String },
+    #[error("exercise the program: {what}")]
+    Exercise { what: String, hint: Option<String>, log: String },
+    #[error("{0}")]
+    Usage(String),
+    #[error("finish: interrupted")]
+    Interrupted,
+    #[error("go on: {0}")]
+    Bug(String),
+}
+
+impl BuildError {
+    /// The exit code of the design's table.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Engine(error) => error.exit_code(),
+            Self::Sensor(_) => 3,
+            Self::Files(_) | Self::Image(_) => 4,
+            Self::State { .. } | Self::Usage(_) | Self::Keep(_) => 2,
+            Self::ContainerDied { .. } => 5,
+            Self::Exercise { .. } => 6,
+            Self::Interrupted => 130,
+            Self::Bug(_) => 1,
+        }
+    }
+
+    /// What the reader may do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Engine(error) => error.hint(),
+            Self::Sensor(error) => error.hint(),
+            Self::Exercise { hint, .. } => hint.clone(),
+            Self::ContainerDied { .. } => Some(
+                "try `docker run` with the same image; settings it needs go in with --env, --mount, --cmd, --entrypoint"
+                    .to_owned(),
+            ),
+            Self::State { .. } => Some("--state-path names another folder".to_owned()),
+            Self::Bug(_) => Some("this is a bug of docker-slim; please report it with --log-level debug output".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The container's last log lines, where they help; empty elsewhere.
+    #[must_use]
+    pub fn container_log(&self) -> &str {
+        match self {
+            Self::ContainerDied { log, .. } | Self::Exercise { log, .. } => log,
+            _ => "",
+        }
+    }
+}
+
+/// Runs blocking work off the async threads.
+///
+/// # Errors
+/// Those of the work; a panic in it is a bug of ours.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
+) -> Result<T, BuildError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| BuildError::Bug(format!("a worker stopped: {error}")))?
+}

@@ -1,0 +1,273 @@
+//! Drives the program while it is watched: probe, exec, and whatever `--continue-after` waits for.
+//!
+//! Nothing here sleeps for a fixed time: the program counts as ready when it listens or has become quiet, and quiet
+//! when the sensor has seen nothing new for a while.
+
+use crate::error::{BuildError, blocking};
+use crate::observe::{self, Subject, with};
+use crate::progress::Stage;
+use crate::settings::ContinueAfter;
+use slim_engine::ExecSpec;
+use slim_probe::{HttpSettings, Outcome, Recording, Target};
+use slim_report::{ExecReport, ExerciseReport, HttpReport};
+use slim_trace::{Phase, Transport};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often the program is looked at while waiting for it.
+const LOOK: Duration = Duration::from_millis(20);
+/// A program that listens and has shown nothing new for so long is ready.
+const QUIET_LISTENING: Duration = Duration::from_millis(200);
+/// The same for one that listens on nothing.
+const QUIET: Duration = Duration::from_millis(1500);
+/// The same for one that listens on nothing though its image exposes ports.
+const QUIET_EXPOSED: Duration = Duration::from_secs(10);
+/// A program that never becomes quiet is taken as ready after this.
+const READY_AT_LAST: Duration = Duration::from_secs(120);
+/// After the exercise, the program may finish what it began: until it is quiet, at most this long.
+const SETTLE_AT_LAST: Duration = Duration::from_secs(5);
+/// Kept of a command's output for an error message.
+const OUTPUT_SHOWN: usize = 2000;
+
+/// What drove the program, and how it went.
+#[derive(Default)]
+pub struct Exercised {
+    pub report: ExerciseReport,
+    /// The HTTP requests with their answers.
+    pub recording: Option<Recording>,
+    /// Whether the program ended without being stopped.
+    pub ended_by_itself: bool,
+}
+
+/// Exercises the program until everything asked for has happened, or the program has ended.
+///
+/// # Errors
+/// When the program dies, answers nothing though a probe was asked for, or a command fails.
+pub(crate) async fn exercise(subject: &Subject<'_>) -> Result<Exercised, BuildError> {
+    let stage = subject.story.begin(Stage::Probe);
+    let cancel = CancelOnDrop(Arc::default());
+    let exercised = tokio::select! {
+        biased;
+        driven = drive(subject, &cancel.0) => driven?,
+        code = subject.engine.wait(&subject.id) => ended(subject, code?).await?,
+    };
+    stage.done(figures(&exercised));
+    Ok(exercised)
+}
+
+/// Sets the flag that ends a probe thread, however this future ends.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The program ended before the exercise did: fine for a program that does its work and ends well, when nothing was
+/// asked for that needs it alive.
+async fn ended(subject: &Subject<'_>, code: i64) -> Result<Exercised, BuildError> {
+    let exercise = &subject.settings.exercise;
+    let needed = exercise.http_required || !exercise.exec.is_empty();
+    if code != 0 || needed {
+        let what =
+            if needed { "the program ended before it could be exercised" } else { "the program failed" };
+        return Err(observe::died(subject.engine, subject.source, &subject.id, what).await);
+    }
+    Ok(Exercised { ended_by_itself: true, ..Exercised::default() })
+}
+
+async fn drive(subject: &Subject<'_>, cancel: &Arc<AtomicBool>) -> Result<Exercised, BuildError> {
+    let exercise = &subject.settings.exercise;
+    let began = Instant::now();
+    until_ready(subject).await;
+    with(&subject.observer, |observer| observer.enter_phase(Phase::Exercise));
+    let mut exercised = Exercised::default();
+    if let Some(http) = &exercise.http {
+        let outcome = probe(subject, http, Arc::clone(cancel)).await?;
+        judge(subject, &outcome).await?;
+        if outcome.speaks_http() {
+            exercised.report.http = Some(HttpReport {
+                requests: outcome.requests,
+                answers_below_500: outcome.answers_below_500,
+                failures: outcome.failures,
+            });
+            exercised.recording = Some(outcome.recording);
+        }
+    }
+    for command in &exercise.exec {
+        exercised.report.exec.push(exec(subject, command).await?);
+    }
+    hold(subject, began).await?;
+    until_quiet(subject, QUIET_LISTENING, SETTLE_AT_LAST).await;
+    Ok(exercised)
+}
+
+/// Waits until the program listens, or does nothing new any more.
+async fn until_ready(subject: &Subject<'_>) {
+    let exposes = !subject.source.config.exposed_tcp_ports().is_empty();
+    let began = Instant::now();
+    while began.elapsed() < READY_AT_LAST {
+        let (listens, quiet_for) = with(&subject.observer, |observer| {
+            (!observer.listening().is_empty(), observer.last_activity().elapsed())
+        });
+        let enough = match (listens, exposes) {
+            (true, _) => QUIET_LISTENING,
+            (false, true) => QUIET_EXPOSED,
+            (false, false) => QUIET,
+        };
+        // A probe has its own, better way to see that a port answers.
+        if quiet_for >= enough || (listens && subject.settings.exercise.http.is_some()) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn until_quiet(subject: &Subject<'_>, quiet: Duration, at_last: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < at_last
+        && with(&subject.observer, |observer| observer.last_activity().elapsed()) < quiet
+    {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn probe(
+    subject: &Subject<'_>,
+    settings: &HttpSettings,
+    cancel: Arc<AtomicBool>,
+) -> Result<Outcome, BuildError> {
+    let state = subject.engine.inspect(&subject.id).await?;
+    let mut ports = subject.source.config.exposed_tcp_ports();
+    ports.extend(
+        with(&subject.observer, |observer| observer.listening())
+            .iter()
+            .filter_map(|listening| (listening.transport == Transport::Tcp).then_some(listening.port)),
+    );
+    ports.sort_unstable();
+    ports.dedup();
+    let settings = settings.clone();
+    let target = Target { pid: Some(subject.pid), address: state.addresses.first().copied(), ports };
+    let pid = subject.pid;
+    blocking(move || {
+        let alive = || std::path::Path::new("/proc").join(pid.to_string()).exists();
+        slim_probe::probe(&settings, &target, &mut |_| {}, &cancel, &alive)
+            .map_err(|error| BuildError::Exercise { what: error.to_string(), hint: None, log: String::new() })
+    })
+    .await
+}
+
+/// Whether the probe's outcome is good enough to go on.
+async fn judge(subject: &Subject<'_>, outcome: &Outcome) -> Result<(), BuildError> {
+    let required = subject.settings.exercise.http_required;
+    let (what, hint) = if !outcome.speaks_http() {
+        if !required {
+            subject.story.notice(
+                "nothing in the container speaks HTTP: observed is its start (exercise it with --exec, or hold it \
+                 with --continue-after signal)",
+            );
+            return Ok(());
+        }
+        (
+            format!("nothing answered HTTP on {}", outcome.ports_tried()),
+            "without --http-probe a program that speaks no HTTP is just started; --exec runs a command in it",
+        )
+    } else if outcome.answers_below_500 == 0 {
+        (
+            format!("all {} requests were answered with a server error (5xx)", outcome.requests),
+            "the program may need settings or a service: --env, --mount, --network",
+        )
+    } else {
+        return Ok(());
+    };
+    let log = observe::last_lines(subject.engine, &subject.id).await;
+    Err(BuildError::Exercise { what, hint: Some(hint.to_owned()), log })
+}
+
+async fn exec(subject: &Subject<'_>, command: &str) -> Result<ExecReport, BuildError> {
+    let result = subject
+        .engine
+        .exec(&subject.id, &ExecSpec { argv: exec_words(command), ..ExecSpec::default() })
+        .await?;
+    if result.exit_code != 0 {
+        let mut output = [result.stdout, result.stderr].concat();
+        let shown = output.split_off(output.len().saturating_sub(OUTPUT_SHOWN));
+        return Err(BuildError::Exercise {
+            what: format!("`{command}` in the container ended with exit code {}", result.exit_code),
+            hint: None,
+            log: String::from_utf8_lossy(&shown).into_owned(),
+        });
+    }
+    Ok(ExecReport { command: command.to_owned(), exit_code: result.exit_code })
+}
+
+/// A command with shell characters goes to a shell; another one is run as it is, so that no shell comes into the
+/// image just for it.
+fn exec_words(command: &str) -> Vec<String> {
+    const SHELL: &[char] =
+        &['|', '&', ';', '<', '>', '(', ')', '$', '`', '*', '?', '[', '#', '~', '{', '}', '\n'];
+    match shell_words::split(command) {
+        Ok(words) if !command.contains(SHELL) && words.first().is_some_and(|word| !word.contains('=')) => {
+            words
+        }
+        _ => vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()],
+    }
+}
+
+/// Waits for what `--continue-after` names beyond probe and exec, in a fixed order: time, signal, Enter.
+async fn hold(subject: &Subject<'_>, began: Instant) -> Result<(), BuildError> {
+    for condition in &subject.settings.exercise.continue_after {
+        match condition {
+            ContinueAfter::Probe | ContinueAfter::Exec => {}
+            ContinueAfter::Seconds(seconds) => {
+                subject.story.line(format!("continue-after: {seconds} s after the start"));
+                tokio::time::sleep_until((began + Duration::from_secs(*seconds)).into()).await;
+            }
+            ContinueAfter::Signal => {
+                subject.story.line(format!("continue-after: signal (kill -USR1 {})", std::process::id()));
+                subject.person.signal().await;
+            }
+            ContinueAfter::Enter => {
+                subject.story.line("continue-after: enter (press Enter to go on)");
+                subject.person.enter().await.map_err(|error| BuildError::Usage(error.to_string()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn figures(exercised: &Exercised) -> String {
+    let mut parts = Vec::new();
+    if let Some(http) = &exercised.report.http {
+        parts.push(format!("{} HTTP requests, {} answered below 500", http.requests, http.answers_below_500));
+    }
+    if !exercised.report.exec.is_empty() {
+        parts.push(format!("{} commands run in the container", exercised.report.exec.len()));
+    }
+    if exercised.ended_by_itself {
+        parts.push("the program did its work and ended by itself".to_owned());
+    }
+    if parts.is_empty() {
+        parts.push("the program was started".to_owned());
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_command_needs_no_shell() {
+        assert_eq!(exec_words("redis-cli set 'a key' 1"), ["redis-cli", "set", "a key", "1"]);
+    }
+
+    #[test]
+    fn a_command_with_shell_characters_goes_to_a_shell_as_it_is() {
+        for command in ["echo a | cat", "FOO=1 env", "ls *.txt", "echo $HOME", "echo 'unfinished"] {
+            assert_eq!(exec_words(command), ["sh", "-c", command]);
+        }
+    }
+}

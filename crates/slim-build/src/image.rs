@@ -1,0 +1,131 @@
+//! Keep-set → slim image in the engine, under its names.
+//!
+//! Invariant: the image comes in under a temporary name of this run; a name that a user knows moves to it only when it
+//! is complete in the engine.
+
+use crate::error::{BuildError, blocking};
+use crate::files::Files;
+use crate::progress::{Stage, Story};
+use crate::settings::Settings;
+use crate::state::ImageState;
+use slim_engine::Engine;
+use slim_image::layer::write_layer;
+use slim_image::{LayerEntry, Reference, SlimImage, SourceImage};
+use slim_keep::KeepSet;
+use slim_report::human;
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+use tokio::io::AsyncRead;
+use tokio_util::io::SyncIoBridge;
+
+/// Bytes of the archive on their way from its writer to the engine.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// The slim image as the engine has it.
+pub struct Slim {
+    pub id: String,
+    pub names: Vec<String>,
+    pub size: u64,
+}
+
+/// Writes the image: its layer goes to a temporary file below the state path.
+///
+/// # Errors
+/// When a file of the fat image cannot be read, or the disk is full.
+pub async fn write(
+    settings: &Settings,
+    source: &SourceImage,
+    state: &ImageState,
+    files: Files,
+    kept: &Arc<KeepSet>,
+) -> Result<(Files, Arc<SlimImage>), BuildError> {
+    let file = state.temporary_file()?;
+    let config = settings.edits.applied_to(&source.config, &settings.container);
+    let created = settings.source_date_epoch.map(timestamp).transpose()?;
+    let (source, kept) = (source.clone(), Arc::clone(kept));
+    blocking(move || {
+        let entries: Vec<LayerEntry> = kept
+            .entries
+            .iter()
+            .map(|(path, kept)| LayerEntry { path: path.clone(), entry: kept.entry.clone() })
+            .collect();
+        let layer = write_layer(files.tree(), &entries, file)
+            .map_err(|error| BuildError::Image(error.to_string()))?;
+        Ok((files, Arc::new(SlimImage::new(&source, config, layer, created))))
+    })
+    .await
+}
+
+/// Loads the image and gives it its names.
+///
+/// # Errors
+/// When the engine refuses the image or a name.
+pub async fn load(
+    engine: &dyn Engine,
+    settings: &Settings,
+    story: &Story<'_>,
+    source: &SourceImage,
+    image: &Arc<SlimImage>,
+) -> Result<Slim, BuildError> {
+    let stage = story.begin(Stage::Image);
+    stage.working("loading the image into the engine");
+    let names = names(settings, source)?;
+    let id = image.id().to_string();
+    let temporary = settings.run.temporary_reference("slim");
+    let temporary: Reference =
+        temporary.parse().map_err(|error| BuildError::Bug(format!("name the image for a while: {error}")))?;
+    engine.load_image(archive(Arc::clone(image), temporary.clone())).await?;
+    for name in &names {
+        engine.tag(&id, name).await?;
+    }
+    engine.untag(&temporary.to_string()).await?;
+    let size = engine.inspect_image(&id).await?.size;
+    stage.done(format!("{} {}, one layer, {}", names.join(", "), human(size), image.id().short()));
+    Ok(Slim { id, names, size })
+}
+
+/// The names that the slim image gets.
+fn names(settings: &Settings, source: &SourceImage) -> Result<Vec<String>, BuildError> {
+    if !settings.tags.is_empty() {
+        for name in &settings.tags {
+            let _: Reference =
+                name.parse().map_err(|error| BuildError::Usage(format!("use --tag {name}: {error}")))?;
+        }
+        return Ok(settings.tags.clone());
+    }
+    // An image that was asked for by id is named after one of its names, if it has any.
+    let named =
+        |text: &str| text.parse::<Reference>().ok().filter(|_| !source.id.hex().starts_with(text_id(text)));
+    let reference = named(&source.reference)
+        .or_else(|| source.tags.first().and_then(|tag| tag.parse().ok()))
+        .ok_or_else(|| {
+            BuildError::Usage(format!("name the slim image of {}: give it one with --tag", source.reference))
+        })?;
+    Ok(vec![reference.slim_name().to_string()])
+}
+
+/// The hexadecimal part of an image id, as people write it.
+fn text_id(text: &str) -> &str {
+    text.strip_prefix("sha256:").unwrap_or(text)
+}
+
+fn timestamp(seconds: i64) -> Result<String, BuildError> {
+    jiff::Timestamp::from_second(seconds)
+        .map(|timestamp| timestamp.to_string())
+        .map_err(|error| BuildError::Usage(format!("use SOURCE_DATE_EPOCH={seconds}: {error}")))
+}
+
+/// The archive as a stream, written by a thread of its own while the engine reads.
+fn archive(image: Arc<SlimImage>, name: Reference) -> Box<dyn AsyncRead + Send + Unpin> {
+    let (writer, reader) = tokio::io::duplex(PIPE_BYTES);
+    let writer = SyncIoBridge::new(writer);
+    tokio::task::spawn_blocking(move || {
+        let mut output = BufWriter::with_capacity(PIPE_BYTES, writer);
+        // An engine that stops reading says why in its answer; here it is only a closed pipe.
+        let written = image.write_to(&mut output, &[name]).and_then(|()| output.flush());
+        if let Err(error) = written {
+            tracing::debug!(%error, "the archive was not read to its end");
+        }
+    });
+    Box::new(reader)
+}

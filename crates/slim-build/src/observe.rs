@@ -1,0 +1,246 @@
+//! Runs the fat container under the sensor while something exercises it.
+
+use crate::error::{BuildError, blocking};
+use crate::exercise::{self, Exercised};
+use crate::person::Person;
+use crate::progress::{Stage, Story};
+use crate::scratch::{Role, labels};
+use crate::settings::Settings;
+use slim_engine::{ContainerId, ContainerSpec, ContainerState, Engine, Protocol, PublishedPort};
+use slim_image::{Config, SourceImage};
+use slim_sensor::{Observer, Sensor, SensorError};
+use slim_trace::{Phase, Trace};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Log lines shown with an error.
+const LOG_LINES: usize = 20;
+/// One look at whether the program has started; between two, the container's state is checked.
+const START_WAIT: Duration = Duration::from_millis(200);
+/// A lost event repeats the observation once with this many times the buffer.
+const BUFFER_FACTOR: u32 = 4;
+
+/// The observer, shared between the stages of an observation.
+pub(crate) type Shared = Arc<Mutex<Box<dyn Observer>>>;
+
+/// What came of watching the fat container.
+pub struct Observation {
+    pub trace: Arc<Trace>,
+    pub exercised: Exercised,
+    /// Exit code of the program.
+    pub exit_code: Option<i64>,
+    /// How often the observation was repeated because the sensor lost events.
+    pub repeated: u32,
+}
+
+/// A started fat container.
+pub(crate) struct Subject<'a> {
+    pub engine: &'a dyn Engine,
+    pub settings: &'a Settings,
+    pub source: &'a SourceImage,
+    pub story: &'a Story<'a>,
+    pub person: &'a dyn Person,
+    pub id: ContainerId,
+    pub observer: Shared,
+    /// Host pid of the container's first process.
+    pub pid: i32,
+}
+
+impl Observation {
+    /// The image's config with what the user replaced on the command line: what ran is what must be kept.
+    #[must_use]
+    pub fn effective_config(&self, source: &SourceImage, settings: &Settings) -> Config {
+        let overrides = &settings.container;
+        let mut config = source.config.clone();
+        if let Some(entrypoint) = &overrides.entrypoint {
+            // As `docker run --entrypoint`: the image's CMD belonged to the image's ENTRYPOINT.
+            config.entrypoint.clone_from(entrypoint);
+            config.cmd.clear();
+        }
+        if let Some(cmd) = &overrides.cmd {
+            config.cmd.clone_from(cmd);
+        }
+        config.env.extend(overrides.env.iter().cloned());
+        config.user = overrides.user.clone().unwrap_or(config.user);
+        config.working_dir = overrides.workdir.clone().unwrap_or(config.working_dir);
+        config
+    }
+}
+
+/// Watches one run of the fat container; twice, with a larger buffer, when events were lost.
+///
+/// # Errors
+/// When the container does not start or dies, the exercise fails, or events are lost again.
+pub async fn observe(
+    engine: &dyn Engine,
+    settings: &Settings,
+    source: &SourceImage,
+    story: &Story<'_>,
+    person: &dyn Person,
+) -> Result<Observation, BuildError> {
+    let first = observe_once(engine, settings, source, story, person, settings.buffer_bytes).await;
+    let Err(BuildError::Sensor(error @ SensorError::Dropped { .. })) = first else { return first };
+    story.notice(format!("{error}; observing once more with {BUFFER_FACTOR} times the buffer"));
+    let larger = settings.buffer_bytes.saturating_mul(BUFFER_FACTOR);
+    let second = observe_once(engine, settings, source, story, person, larger).await?;
+    Ok(Observation { repeated: 1, ..second })
+}
+
+async fn observe_once(
+    engine: &dyn Engine,
+    settings: &Settings,
+    source: &SourceImage,
+    story: &Story<'_>,
+    person: &dyn Person,
+    buffer_bytes: u32,
+) -> Result<Observation, BuildError> {
+    let stage = story.begin(Stage::Observe);
+    stage.working("starting the fat container");
+    let subject = start(engine, settings, source, story, person, buffer_bytes).await?;
+    publish(&subject).await?;
+    stage.done(format!("container {} runs untouched, watched from outside", subject.id.short()));
+
+    let exercised = exercise::exercise(&subject).await?;
+    with(&subject.observer, |observer| observer.enter_phase(Phase::Shutdown));
+    let state = stop(&subject).await?;
+    let observer = subject.observer;
+    let trace = blocking(move || {
+        let observer = Arc::into_inner(observer)
+            .ok_or_else(|| BuildError::Bug("the observer is still in use".to_owned()))?
+            .into_inner()
+            .expect("no holder of this lock panics");
+        Ok(observer.finish()?)
+    })
+    .await?;
+    if settings.show_container_logs {
+        let logs = engine.logs(&subject.id, None).await?;
+        for line in String::from_utf8_lossy(&logs.bytes).lines() {
+            story.line(format!("| {line}"));
+        }
+    }
+    engine.remove(&subject.id, true).await?;
+    Ok(Observation { trace: Arc::new(trace), exercised, exit_code: Some(state.exit_code), repeated: 0 })
+}
+
+/// Creates, arms, starts, and waits for the program's first exec.
+async fn start<'a>(
+    engine: &'a dyn Engine,
+    settings: &'a Settings,
+    source: &'a SourceImage,
+    story: &'a Story<'a>,
+    person: &'a dyn Person,
+    buffer_bytes: u32,
+) -> Result<Subject<'a>, BuildError> {
+    let spec = ContainerSpec {
+        labels: labels(&settings.run, Role::Fat),
+        ..ContainerSpec::published(&source.id.to_string(), settings.container.clone())
+    };
+    let id = engine.create(&spec).await?;
+    let (text, sensor) = (
+        id.to_string(),
+        slim_sensor::Settings {
+            image: source.id.to_string(),
+            image_volumes: source.config.volume_paths(),
+            buffer_bytes,
+        },
+    );
+    let observer = blocking(move || Ok(Sensor::arm(&text, sensor)?)).await?;
+    let observer: Shared = Arc::new(Mutex::new(observer));
+    engine.start(&id).await?;
+    let pid = wait_started(engine, source, &id, &observer).await?;
+    Ok(Subject { engine, settings, source, story, person, id, observer, pid })
+}
+
+async fn wait_started(
+    engine: &dyn Engine,
+    source: &SourceImage,
+    id: &ContainerId,
+    observer: &Shared,
+) -> Result<i32, BuildError> {
+    loop {
+        let watched = Arc::clone(observer);
+        let started = blocking(move || {
+            match watched.lock().expect("no holder of this lock panics").wait_started(START_WAIT) {
+                Ok(started) => Ok(Some(started.pid)),
+                Err(SensorError::NotStarted) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await?;
+        if let Some(pid) = started {
+            return Ok(pid);
+        }
+        let state = engine.inspect(id).await?;
+        if !state.running {
+            return Err(died(engine, source, id, "the container ended before its program was seen").await);
+        }
+    }
+}
+
+/// `8000/tcp is published at http://127.0.0.1:49153`, without a scheme for anything but TCP.
+fn published(port: &PublishedPort) -> String {
+    let host = if port.host_ip.is_unspecified() { "localhost".to_owned() } else { port.host_ip.to_string() };
+    let scheme = if port.protocol == Protocol::Tcp { "http://" } else { "" };
+    format!(
+        "port {}/{} is published at {scheme}{host}:{}",
+        port.container_port, port.protocol, port.host_port
+    )
+}
+
+/// Tells the published ports, so that a person can use them meanwhile.
+async fn publish(subject: &Subject<'_>) -> Result<(), BuildError> {
+    let state = subject.engine.inspect(&subject.id).await?;
+    for port in &state.ports {
+        subject.story.line(published(port));
+    }
+    Ok(())
+}
+
+async fn stop(subject: &Subject<'_>) -> Result<ContainerState, BuildError> {
+    const KILLED: i64 = 137;
+    let running = subject.engine.inspect(&subject.id).await?.running;
+    if running {
+        subject.engine.stop(&subject.id, subject.settings.stop_grace).await?;
+    }
+    let state = subject.engine.inspect(&subject.id).await?;
+    if running && state.exit_code == KILLED {
+        subject.story.notice(format!(
+            "the program did not end on {} within {} s and was killed: what it would do at shutdown was not seen",
+            subject.source.config.stop_signal_name(),
+            subject.settings.stop_grace.as_secs()
+        ));
+    }
+    Ok(state)
+}
+
+/// The error for a container that is gone, with its last log lines and what the engine says.
+pub(crate) async fn died(
+    engine: &dyn Engine,
+    source: &SourceImage,
+    id: &ContainerId,
+    what: &str,
+) -> BuildError {
+    let log = last_lines(engine, id).await;
+    let state = engine.inspect(id).await.ok();
+    let mut what = what.to_owned();
+    if let Some(state) = state.filter(|state| !state.running) {
+        what.push_str(&format!(" (exit code {})", state.exit_code));
+        if state.out_of_memory {
+            what.push_str(", out of memory");
+        }
+        if !state.error.is_empty() {
+            what.push_str(&format!(": {}", state.error));
+        }
+    }
+    BuildError::ContainerDied { image: source.reference.clone(), what, log }
+}
+
+/// The last log lines of a container; empty where they cannot be had.
+pub(crate) async fn last_lines(engine: &dyn Engine, id: &ContainerId) -> String {
+    engine.logs(id, Some(LOG_LINES)).await.map(|logs| logs.last_lines(LOG_LINES)).unwrap_or_default()
+}
+
+/// Asks the observer something short.
+pub(crate) fn with<T>(observer: &Shared, ask: impl FnOnce(&mut dyn Observer) -> T) -> T {
+    ask(observer.lock().expect("no holder of this lock panics").as_mut())
+}

@@ -1,0 +1,67 @@
+//! What a build is asked to do: plain values, resolved by the program from flags and environment.
+
+use slim_probe::HttpSettings;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything a build needs to know besides the engine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Reference or id of the fat image.
+    pub target: String,
+    /// Names of the slim image; empty: `<repository>.slim` with the source's tag.
+    pub tags: Vec<String>,
+    /// Folder that holds `.images`.
+    pub state_path: PathBuf,
+    /// Where to copy the artifacts as well.
+    pub copy_meta_artifacts: Option<PathBuf>,
+    /// How the fat container differs from `docker run -P IMAGE`.
+    pub container: slim_engine::Overrides,
+    /// How the slim image's config differs from the fat one's.
+    pub edits: crate::edits::ConfigEdits,
+    /// What drives the program.
+    pub exercise: Exercise,
+    /// What to keep beyond the observed.
+    pub keep: slim_keep::Settings,
+    /// Show the fat container's log when it has stopped.
+    pub show_container_logs: bool,
+    /// How long a stopped container may take before it is killed.
+    pub stop_grace: Duration,
+    /// Creation date of the slim image in seconds since the epoch, instead of the source image's own.
+    pub source_date_epoch: Option<i64>,
+    /// The static program itself: it runs as collector inside a container of the fat image.
+    pub binary: PathBuf,
+    /// Bytes of the sensor's ring buffer; a power of two.
+    pub buffer_bytes: u32,
+    /// Whose leftovers these are.
+    pub run: slim_engine::Run,
+}
+
+/// What drives the program during observation.
+#[derive(Clone, Debug)]
+pub struct Exercise {
+    /// The HTTP probe, `None` where it is off.
+    pub http: Option<HttpSettings>,
+    /// Whether the HTTP probe was asked for by name: then a program that speaks no HTTP is an error.
+    pub http_required: bool,
+    /// Commands to run inside the container, in order.
+    pub exec: Vec<String>,
+    /// What must have happened before the container is stopped; empty: all of the above, and the program is quiet.
+    pub continue_after: BTreeSet<ContinueAfter>,
+}
+
+/// One condition of `--continue-after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ContinueAfter {
+    /// The HTTP probe has ended.
+    Probe,
+    /// The commands of `--exec` have ended.
+    Exec,
+    /// So much time has passed since the program started.
+    Seconds(u64),
+    /// Signal USR1 arrived.
+    Signal,
+    /// Enter was pressed.
+    Enter,
+}
