@@ -1,0 +1,63 @@
+//! Network rules from the kinds of sockets that were opened.
+
+use slim_trace::Trace;
+use std::collections::BTreeSet;
+
+/// Families by number, as socket(2)'s AF_* and AppArmor's own names.
+const FAMILIES: [(u16, &str); 36] = [
+    (1, "unix"),
+    (2, "inet"),
+    (3, "ax25"),
+    (4, "ipx"),
+    (5, "appletalk"),
+    (6, "netrom"),
+    (7, "bridge"),
+    (8, "atmpvc"),
+    (9, "x25"),
+    (10, "inet6"),
+    (11, "rose"),
+    (13, "netbeui"),
+    (14, "security"),
+    (15, "key"),
+    (16, "netlink"),
+    (17, "packet"),
+    (18, "ash"),
+    (19, "econet"),
+    (20, "atmsvc"),
+    (21, "rds"),
+    (22, "sna"),
+    (23, "irda"),
+    (24, "pppox"),
+    (25, "wanpipe"),
+    (26, "llc"),
+    (29, "can"),
+    (30, "tipc"),
+    (31, "bluetooth"),
+    (32, "iucv"),
+    (33, "rxrpc"),
+    (34, "isdn"),
+    (35, "phonet"),
+    (36, "ieee802154"),
+    (37, "caif"),
+    (38, "alg"),
+    (40, "vsock"),
+];
+
+/// Socket types by number.
+const TYPES: [(u16, &str); 6] =
+    [(1, "stream"), (2, "dgram"), (3, "raw"), (4, "rdm"), (5, "seqpacket"), (10, "packet")];
+
+/// One rule for each family and type that was opened and not refused.
+pub(crate) fn rules(trace: &Trace) -> BTreeSet<String> {
+    let opened = trace.sockets.iter().filter(|socket| !socket.refused);
+    opened.filter_map(|socket| rule(socket.family, socket.socket_type)).collect()
+}
+
+/// A family without a name in AppArmor 3 has no rule; a type without one is allowed with its whole family.
+fn rule(family: u16, socket_type: u16) -> Option<String> {
+    let (_, family) = FAMILIES.iter().find(|(number, _)| *number == family)?;
+    let named = TYPES.iter().find(|(number, _)| *number == socket_type);
+    Some(
+        named.map_or_else(|| format!("network {family},"), |(_, named)| format!("network {family} {named},")),
+    )
+}

@@ -1,0 +1,283 @@
+//! Which path needs which permissions.
+
+use super::pattern::{DIRECTORY, NAMES, Pattern, TREE};
+use crate::inputs::{Inputs, KeptKind};
+use crate::paths::{as_named, resolve};
+use slim_image::ImagePath;
+use slim_trace::{Access, FileAccess, ProcessId, Trace};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::AddAssign;
+
+/// So many files in one directory that may only be read are written as one rule.
+const MANY_FILES: usize = 8;
+
+/// Directories below which names are the system's: what was made there is allowed by its own name only, never as any
+/// name. `true`: everything below, too.
+const SYSTEM: [(&str, bool); 15] = [
+    ("/", false),
+    ("/bin", true),
+    ("/boot", true),
+    ("/dev", true),
+    ("/etc", true),
+    ("/home", false),
+    ("/lib", true),
+    ("/lib32", true),
+    ("/lib64", true),
+    ("/opt", false),
+    ("/proc", true),
+    ("/sbin", true),
+    ("/sys", true),
+    ("/usr", true),
+    ("/var", false),
+];
+
+/// What may be done with a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Permissions {
+    read: bool,
+    write: bool,
+    map: bool,
+    run: bool,
+    lock: bool,
+    link: bool,
+}
+
+impl Permissions {
+    const NONE: Self = Self { read: false, write: false, map: false, run: false, lock: false, link: false };
+    const READ: Self = Self { read: true, ..Self::NONE };
+    const LIBRARY: Self = Self { map: true, ..Self::READ };
+    const PROGRAM: Self = Self { run: true, ..Self::LIBRARY };
+    const CHANGE: Self = Self { write: true, ..Self::READ };
+
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::NONE
+    }
+}
+
+impl AddAssign for Permissions {
+    fn add_assign(&mut self, other: Self) {
+        self.read |= other.read;
+        self.write |= other.write;
+        self.map |= other.map;
+        self.run |= other.run;
+        self.lock |= other.lock;
+        self.link |= other.link;
+    }
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = [
+            (self.map, "m"),
+            (self.read, "r"),
+            (self.write, "w"),
+            (self.lock, "k"),
+            (self.link, "l"),
+            (self.run, "ix"),
+        ];
+        letters.iter().filter(|(has, _)| *has).try_for_each(|(_, letter)| formatter.write_str(letter))
+    }
+}
+
+/// Rules under the making.
+struct Rules<'a> {
+    inputs: &'a Inputs,
+    rules: BTreeMap<Pattern, Permissions>,
+    /// Paths that the program made and the image does not hold, with what may be done with them.
+    made: BTreeMap<ImagePath, Permissions>,
+}
+
+/// Every file rule, by pattern.
+pub(crate) fn file_rules(trace: &Trace, inputs: &Inputs) -> BTreeMap<Pattern, Permissions> {
+    let callers = Callers::of(trace);
+    let mut rules = Rules { inputs, rules: BTreeMap::new(), made: BTreeMap::new() };
+    for file in &trace.files {
+        rules.add_access(file, &callers);
+    }
+    for process in &trace.processes {
+        let run = process.executable.iter().chain(&process.invoked_as).chain(&process.interpreter);
+        for path in run.chain(&process.shebang) {
+            rules.add_traced(path, Permissions::PROGRAM);
+        }
+    }
+    rules.add_made();
+    rules.add_kept();
+    rules.rules
+}
+
+/// Which processes call what locks and links.
+struct Callers {
+    lock_any: BTreeSet<ProcessId>,
+    lock_written: BTreeSet<ProcessId>,
+    link: BTreeSet<ProcessId>,
+}
+
+impl Callers {
+    fn of(trace: &Trace) -> Self {
+        let of = |names: &[&str]| -> BTreeSet<ProcessId> {
+            let calls = trace.system_calls.iter();
+            calls
+                .filter(|record| names.iter().any(|name| record.calls.contains(*name)))
+                .map(|record| record.process)
+                .collect()
+        };
+        // fcntl is called for much else than locks, so that it counts for files that are written only.
+        Self {
+            lock_any: of(&["flock"]),
+            lock_written: of(&["fcntl", "fcntl64"]),
+            link: of(&["link", "linkat"]),
+        }
+    }
+}
+
+impl Rules<'_> {
+    fn add(&mut self, pattern: Pattern, permissions: Permissions) {
+        *self.rules.entry(pattern).or_default() += permissions;
+    }
+
+    /// The path as named and the path that it leads to.
+    fn add_traced(&mut self, path: &slim_trace::TracedPath, permissions: Permissions) {
+        for path in [as_named(path), resolve(path, &self.inputs.paths)].into_iter().flatten() {
+            self.add_path(&path, permissions);
+        }
+    }
+
+    /// A path by itself, with a slash behind where it is a directory.
+    fn add_path(&mut self, path: &ImagePath, permissions: Permissions) {
+        let pattern = Pattern::exact(path);
+        let directory = path.is_root() || self.inputs.paths.get(path) == Some(&KeptKind::Directory);
+        if !directory {
+            self.add(pattern, permissions);
+            return;
+        }
+        let listing = Permissions { read: permissions.read, write: permissions.write, ..Permissions::NONE };
+        self.add(pattern.then(DIRECTORY), listing);
+    }
+
+    fn add_access(&mut self, file: &FileAccess, callers: &Callers) {
+        let mut permissions = Permissions::NONE;
+        for access in &file.access {
+            permissions += match access {
+                Access::Open => Permissions::READ,
+                Access::Execute => Permissions::PROGRAM,
+                Access::List => {
+                    self.add_listing(file);
+                    Permissions::NONE
+                }
+                Access::Write
+                | Access::Create
+                | Access::Bind
+                | Access::Connect
+                | Access::ChangeAttributes
+                | Access::RenameFrom
+                | Access::RenameTo
+                | Access::Remove => Permissions::CHANGE,
+                // Looking a path up, asking for its attributes and reading a link are not mediated.
+                Access::Stat
+                | Access::ReadLink
+                | Access::ChangeDirectory
+                | Access::Mount
+                | Access::Missing => Permissions::NONE,
+            };
+        }
+        if permissions.is_empty() {
+            return;
+        }
+        permissions.lock = callers.lock_any.contains(&file.process)
+            || (permissions.write && callers.lock_written.contains(&file.process));
+        permissions.link = file.access.contains(&Access::Create) && callers.link.contains(&file.process);
+        let resolved = resolve(&file.path, &self.inputs.paths);
+        match resolved.as_ref().and_then(|path| self.inputs.paths.get(path)) {
+            // Mapped, not locked: locks are for data.
+            Some(KeptKind::File { elf: true, .. }) => {
+                (permissions.map, permissions.lock) = (permissions.read, false)
+            }
+            Some(_) => {}
+            None if permissions.write => {
+                if let Some(path) = resolved {
+                    *self.made.entry(path).or_default() += Permissions { run: false, ..permissions };
+                }
+                return;
+            }
+            None => {}
+        }
+        self.add_traced(&file.path, permissions);
+    }
+
+    fn add_listing(&mut self, file: &FileAccess) {
+        for path in [as_named(&file.path), resolve(&file.path, &self.inputs.paths)].into_iter().flatten() {
+            self.add(Pattern::exact(&path).then(DIRECTORY), Permissions::READ);
+        }
+    }
+
+    /// What a program makes is called differently the next time (process ids, dates, random names): any name in the
+    /// directory may be made where the directory is not the system's, with everything below what was made itself.
+    fn add_made(&mut self) {
+        let made = std::mem::take(&mut self.made);
+        for (path, permissions) in &made {
+            let top = path.ancestors().into_iter().find(|above| made.contains_key(above));
+            let deep = top.is_some();
+            let top = top.unwrap_or_else(|| path.clone());
+            let Some(directory) = top.parent() else { continue };
+            let base = match is_system(&directory) {
+                true if deep => Pattern::exact(&top).then(DIRECTORY),
+                true => {
+                    self.add(Pattern::exact(path), *permissions);
+                    self.add(Pattern::exact(path).then(DIRECTORY), Permissions::CHANGE);
+                    continue;
+                }
+                false => Pattern::exact(&directory).then(DIRECTORY),
+            };
+            if deep {
+                self.add(base.then(TREE), *permissions);
+            } else {
+                self.add(base.clone().then(NAMES), *permissions);
+                self.add(base.then(NAMES).then(DIRECTORY), Permissions::CHANGE);
+            }
+        }
+    }
+
+    /// What the image holds may be read: it was kept because it is needed. Many files that may only be read are one
+    /// rule a directory.
+    fn add_kept(&mut self) {
+        let mut plain: BTreeMap<ImagePath, Vec<&ImagePath>> = BTreeMap::new();
+        let kept = &self.inputs.paths;
+        for (path, kind) in kept {
+            match kind {
+                KeptKind::Directory => self.add(Pattern::exact(path).then(DIRECTORY), Permissions::READ),
+                KeptKind::File { run: true, .. } => self.add(Pattern::exact(path), Permissions::PROGRAM),
+                KeptKind::File { elf: true, .. } => self.add(Pattern::exact(path), Permissions::LIBRARY),
+                KeptKind::File { .. }
+                    if self
+                        .rules
+                        .get(&Pattern::exact(path))
+                        .is_none_or(|known| *known == Permissions::READ) =>
+                {
+                    plain.entry(path.parent().unwrap_or_else(ImagePath::root)).or_default().push(path);
+                }
+                KeptKind::File { .. } => self.add(Pattern::exact(path), Permissions::READ),
+                KeptKind::Special => self.add(Pattern::exact(path), Permissions::CHANGE),
+                // A link is read with its directory, and never matched by itself.
+                KeptKind::Symlink { .. } => {}
+            }
+        }
+        for (directory, files) in plain {
+            if files.len() < MANY_FILES {
+                files.iter().for_each(|path| self.add(Pattern::exact(path), Permissions::READ));
+                continue;
+            }
+            for path in &files {
+                self.rules.remove(&Pattern::exact(path));
+            }
+            self.add(Pattern::exact(&directory).then(DIRECTORY).then(NAMES), Permissions::READ);
+        }
+    }
+}
+
+fn is_system(directory: &ImagePath) -> bool {
+    SYSTEM.iter().any(|(system, below)| {
+        let system = ImagePath::from(*system);
+        *directory == system || (*below && directory.is_within(&system))
+    })
+}

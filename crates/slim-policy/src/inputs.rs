@@ -1,0 +1,85 @@
+//! What a policy is made from beside the trace: plain values, so that this crate knows neither engine nor keep rules.
+
+use slim_image::ImagePath;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What Docker gives a container that asks for nothing else, without the `CAP_` prefix. Source: moby's
+/// `oci/caps/defaults.go`.
+pub const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+/// The facts of the run and of the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// The slim image's repository, without registry and tag as far as the caller likes; names the AppArmor profile.
+    pub name: String,
+    /// Whether a kept ELF file is 32-bit x86: then the profile must hold for 32-bit calls, too.
+    pub elf_32_bit: bool,
+    /// Every path of the slim image.
+    pub paths: BTreeMap<ImagePath, KeptKind>,
+    /// The capabilities that the observed container had, without the `CAP_` prefix.
+    pub capabilities: BTreeSet<String>,
+    /// The filter that the observed container ran under.
+    pub engine_filter: EngineFilter,
+    /// The user that the image or the caller names; `None` where nobody does.
+    pub user: Option<String>,
+}
+
+/// What a path of the slim image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptKind {
+    Directory,
+    File {
+        /// Whether it is an ELF file: those are mapped executable.
+        elf: bool,
+        /// Whether it is there to be run although no run of it was seen: an include, the health check.
+        run: bool,
+        /// Whether running it raises privileges: setuid, setgid or file capabilities.
+        privileged: bool,
+    },
+    /// A symbolic link with its target as stored.
+    Symlink {
+        target: Vec<u8>,
+    },
+    /// A device, a fifo or a socket.
+    Special,
+}
+
+/// The seccomp filter that the container was observed under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineFilter {
+    /// The engine's default profile. What it allows only with certain arguments was seen with those arguments only, so
+    /// the conditions are carried over.
+    Default,
+    /// None, or one that the user gave: nothing is known of arguments.
+    Other,
+}
+
+impl Inputs {
+    /// Facts of an image called `name` without paths, run as Docker runs it when nothing is asked for.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            elf_32_bit: false,
+            paths: BTreeMap::new(),
+            capabilities: DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect(),
+            engine_filter: EngineFilter::Default,
+            user: None,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The seccomp profile of traces made by hand, and what holds for every trace.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::{calls, process, server};
+use proptest::prelude::*;
+use serde_json::Value;
+use slim_policy::{Because, Condition, EngineFilter, Errno, Inputs, decide};
+use slim_trace::{Abi, Phase, ProcessId, SystemCalls, Trace};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The program's part of a profile: rules that runtime sets and fixed tables make by themselves are tested elsewhere.
+fn rules_naming(profile: &str, text: &str) -> String {
+    let profile: Value = serde_json::from_str(profile).unwrap();
+    let rules = profile["syscalls"].as_array().unwrap();
+    let matching = rules.iter().filter(|rule| rule["comment"].as_str().unwrap().contains(text));
+    matching.map(|rule| format!("{rule}\n")).collect()
+}
+
+fn profile(trace: &Trace, inputs: &Inputs) -> String {
+    String::from_utf8(decide(trace, inputs).seccomp_json()).unwrap()
+}
+
+fn allowed(trace: &Trace, inputs: &Inputs) -> BTreeSet<String> {
+    decide(trace, inputs).allowed.into_iter().map(|allowed| allowed.system_call).collect()
+}
+
+#[test]
+fn each_rule_says_which_programs_made_the_call() {
+    let (trace, inputs) = server();
+    insta::assert_snapshot!("server_seccomp", profile(&trace, &inputs));
+}
+
+#[test]
+fn a_call_that_was_only_ever_refused_is_never_allowed_and_keeps_its_errno() {
+    let (trace, inputs) = server();
+    let policy = decide(&trace, &inputs);
+    let refused: BTreeMap<&str, Errno> =
+        policy.refused.iter().map(|refused| (refused.system_call.as_str(), refused.errno)).collect();
+    assert_eq!(refused["keyctl"], Errno::Eperm);
+    assert_eq!(refused["clone3"], Errno::Enosys);
+    assert_eq!(refused["mbind"], Errno::Enosys, "the filter's own ENOSYS counts");
+    assert!(!refused.contains_key("read"), "refused once, but made, too");
+    assert!(!rules_naming(&profile(&trace, &inputs), "").contains("keyctl"), "EPERM is the default");
+}
+
+#[test]
+fn nothing_that_changes_mounts_or_namespaces_is_allowed_because_of_the_runtime() {
+    let (trace, inputs) = server();
+    let allowed = allowed(&trace, &inputs);
+    for call in ["mount", "pivot_root", "setns", "umount2", "unshare"] {
+        assert!(!allowed.contains(call), "{call}");
+    }
+    assert!(allowed.contains("statx"), "other calls of the runtime under its filter are");
+}
+
+#[test]
+fn the_programs_own_mounts_are_allowed() {
+    let (mut trace, inputs) = server();
+    trace.system_calls.push(calls(1, Phase::Startup, &["mount"], &[]));
+    let mount =
+        decide(&trace, &inputs).allowed.into_iter().find(|allowed| allowed.system_call == "mount").unwrap();
+    assert!(mount.because.iter().all(|because| matches!(because, Because::Program { .. })));
+}
+
+#[test]
+fn clone_is_allowed_wherever_threads_or_processes_were_made() {
+    for made in ["clone3", "fork", "vfork", "clone"] {
+        let mut trace = Trace::empty("sha256:0");
+        trace.processes = vec![process(Some("/app"), Phase::Startup)];
+        trace.system_calls = vec![calls(0, Phase::Startup, &[made], &[])];
+        let policy = decide(&trace, &Inputs::new("app"));
+        let clone = policy.allowed.iter().find(|allowed| allowed.system_call == "clone").unwrap();
+        let of_program =
+            |because: &Because| matches!(because, Because::Program { .. } | Because::Fallback { .. });
+        assert!(clone.because.iter().any(of_program), "{made}: {:?}", clone.because);
+        assert_eq!(clone.condition, Some(Condition::NoNewNamespaces));
+    }
+}
+
+#[test]
+fn conditions_of_the_engines_filter_are_carried_over_only_from_that_filter() {
+    let (mut trace, mut inputs) = server();
+    let condition = |trace: &Trace, inputs: &Inputs, call: &str| {
+        let policy = decide(trace, inputs);
+        policy.allowed.iter().find(|allowed| allowed.system_call == call).unwrap().condition
+    };
+    assert_eq!(condition(&trace, &inputs, "personality"), Some(Condition::UsualPersonalities));
+    assert_eq!(condition(&trace, &inputs, "socket"), Some(Condition::NoVirtualMachineSockets));
+    trace.sockets[0].family = 40;
+    assert_eq!(condition(&trace, &inputs, "socket"), None);
+    inputs.capabilities.insert("SYS_ADMIN".to_owned());
+    assert_eq!(condition(&trace, &inputs, "clone"), None);
+    inputs.capabilities.clear();
+    inputs.engine_filter = EngineFilter::Other;
+    assert_eq!(condition(&trace, &inputs, "personality"), None);
+}
+
+#[test]
+fn the_32_bit_architecture_is_listed_when_an_elf_or_a_call_asks_for_it() {
+    let (mut trace, mut inputs) = server();
+    let map = |trace: &Trace, inputs: &Inputs| {
+        let profile: Value = serde_json::from_str(&profile(trace, inputs)).unwrap();
+        profile["archMap"].to_string()
+    };
+    assert_eq!(map(&trace, &inputs), r#"[{"architecture":"SCMP_ARCH_X86_64","subArchitectures":[]}]"#);
+    inputs.elf_32_bit = true;
+    let with_x86 = r#"[{"architecture":"SCMP_ARCH_X86_64","subArchitectures":["SCMP_ARCH_X86"]}]"#;
+    assert_eq!(map(&trace, &inputs), with_x86);
+    assert!(allowed(&trace, &inputs).contains("sigreturn"));
+    inputs.elf_32_bit = false;
+    let mut compat = calls(1, Phase::Startup, &["socketcall"], &[]);
+    compat.abi = Abi::X86;
+    trace.system_calls.push(compat.clone());
+    assert_eq!(map(&trace, &inputs), with_x86);
+    compat.abi = Abi::X32;
+    *trace.system_calls.last_mut().unwrap() = compat;
+    assert_eq!(map(&trace, &inputs), with_x86.replace("X86\"]", "X32\"]"));
+}
+
+#[test]
+fn calls_without_a_name_are_reported_and_not_written() {
+    let (trace, inputs) = server();
+    assert_eq!(decide(&trace, &inputs).inexpressible, common::names(&["#1023"]));
+    assert!(!profile(&trace, &inputs).contains('#'));
+}
+
+prop_compose! {
+    fn any_system_calls()(
+        process in 0u32..4,
+        phase in prop::sample::select(vec![Phase::Runtime, Phase::RuntimeFiltered, Phase::Startup, Phase::Exercise, Phase::Shutdown]),
+        abi in prop::sample::select(vec![Abi::X86_64, Abi::X86, Abi::X32]),
+        calls in prop::collection::btree_set(any_call(), 0..12),
+        denied in prop::collection::btree_map(any_call(), prop::collection::btree_set(prop::sample::select(vec!["EPERM".to_owned(), "ENOSYS".to_owned()]), 1..3), 0..6),
+    ) -> SystemCalls {
+        SystemCalls { process: ProcessId(process), phase, abi, calls, denied }
+    }
+}
+
+fn any_call() -> impl Strategy<Value = String> {
+    let known = [
+        "accept4",
+        "clone",
+        "clone3",
+        "close_range",
+        "faccessat2",
+        "fork",
+        "futex",
+        "mount",
+        "open",
+        "openat",
+        "openat2",
+        "personality",
+        "pivot_root",
+        "read",
+        "setns",
+        "socket",
+        "statx",
+        "umount2",
+        "write",
+        "#999",
+    ];
+    prop::sample::select(known.map(str::to_owned).to_vec())
+}
+
+proptest! {
+    #[test]
+    fn every_trace_gives_a_profile_that_the_engine_reads(
+        records in prop::collection::vec(any_system_calls(), 0..8),
+        elf_32_bit in any::<bool>(),
+    ) {
+        let mut trace = Trace::empty("sha256:0");
+        trace.processes = vec![process(None, Phase::Runtime), process(Some("/a"), Phase::Startup), process(Some("/\u{1}\""), Phase::Exercise)];
+        trace.system_calls = records;
+        let inputs = Inputs { elf_32_bit, ..Inputs::new("app") };
+        let bytes = decide(&trace, &inputs).seccomp_json();
+        // The order of records is no part of what was seen.
+        let mut reversed = trace.clone();
+        reversed.system_calls.reverse();
+        prop_assert_eq!(&bytes, &decide(&reversed, &inputs).seccomp_json());
+        let profile: Value = serde_json::from_slice(&bytes).unwrap();
+        prop_assert!(profile.get("architectures").is_none());
+        prop_assert_eq!(profile["archMap"].as_array().unwrap().len(), 1);
+        prop_assert_eq!(&profile["defaultAction"], "SCMP_ACT_ERRNO");
+        let mut actions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for rule in profile["syscalls"].as_array().unwrap() {
+            let names: Vec<&str> = rule["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+            prop_assert!(!names.is_empty() && names.windows(2).all(|pair| pair[0] < pair[1]));
+            prop_assert!(!rule["comment"].as_str().unwrap().is_empty());
+            for name in names {
+                actions.entry(name.to_owned()).or_default().insert(rule["action"].to_string());
+            }
+        }
+        prop_assert!(actions.values().all(|actions| actions.len() == 1), "{:?}", actions);
+        // Whatever stands among the runtime's calls.
+        let of_program = |call: &str| trace.system_calls.iter().any(|record| {
+            !matches!(record.phase, Phase::Runtime | Phase::RuntimeFiltered) && record.calls.contains(call)
+        });
+        for call in ["mount", "pivot_root", "setns", "umount2"] {
+            prop_assert_eq!(actions.contains_key(call) && actions[call].contains("\"SCMP_ACT_ALLOW\""), of_program(call));
+        }
+        for call in ["rt_sigreturn", "restart_syscall", "exit", "exit_group", "clock_gettime", "getcpu"] {
+            prop_assert!(actions[call].contains("\"SCMP_ACT_ALLOW\""));
+        }
+    }
+}
