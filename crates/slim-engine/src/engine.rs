@@ -96,8 +96,8 @@ pub trait Engine: Send + Sync {
     /// Whether there is such an image.
     async fn image_exists(&self, reference: &str) -> Result<bool>;
 
-    /// Every container, image, volume and network that carries the label [`crate::run::LABEL_RUN`], and images with a
-    /// temporary name of ours ([`crate::run::Run::temporary_reference`]).
+    /// Every container, volume and network that carries the label [`crate::run::LABEL_RUN`], and every temporary image
+    /// name of ours ([`crate::run::Run::temporary_reference`]).
     async fn sweep_candidates(&self) -> Result<Vec<Candidate>>;
 
     /// Removes one of them, containers by force. One that is gone is no error.
@@ -273,7 +273,6 @@ pub enum CandidateKind {
     Container,
     /// By a temporary name that is to be taken away.
     ImageName,
-    Image,
     Volume,
     Network,
 }
@@ -283,7 +282,6 @@ impl fmt::Display for CandidateKind {
         formatter.write_str(match self {
             Self::Container => "container",
             Self::ImageName => "image name",
-            Self::Image => "image",
             Self::Volume => "volume",
             Self::Network => "network",
         })

@@ -16,7 +16,7 @@ const HEADER: usize = 8;
 
 /// A container's streams.
 pub struct Attached {
-    /// Its standard input: `shutdown` ends it.
+    /// Its standard input: `shutdown` ends it. Writing to a container that has ended is a broken pipe.
     pub input: Box<dyn AsyncWrite + Send + Unpin>,
     /// Its standard output, byte for byte. Ends without an error only where the engine ended it between two frames.
     pub output: Box<dyn AsyncRead + Send + Unpin>,

@@ -114,6 +114,20 @@ async fn a_container_lives_ends_and_is_gone() {
 }
 
 #[tokio::test]
+async fn two_may_remove_the_same_container_at_once() {
+    let Some(mut context) = Context::new().await else { return };
+    let image = context.entrypoint_image();
+    for _ in 0..5 {
+        let id = context.run(&context.spec(&image, &["sleep"])).await;
+        let (first, second) =
+            tokio::join!(context.engine.remove(&id, true), context.engine.remove(&id, true));
+        first.unwrap();
+        second.unwrap();
+        assert!(context.engine.inspect(&id).await.is_err(), "gone when both have returned");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_start_says_why_and_is_exit_code_5() {
     let Some(mut context) = Context::new().await else { return };
     let without_command = context.image(&[]);
@@ -416,7 +430,7 @@ async fn only_dead_runs_are_swept() {
         let spec = ContainerSpec { labels: run.labels(), ..context.spec(&image, &["sleep"]) };
         context.run(&spec).await
     };
-    let gone = [create(&dead).await, create(&reused).await];
+    let gone: [ContainerId; 2] = [create(&dead).await, create(&reused).await];
     let stays = [create(&elsewhere).await, create(&alive).await];
     let labels: Vec<String> = dead
         .labels()
@@ -427,6 +441,9 @@ async fn only_dead_runs_are_swept() {
     let volume = docker(&[&["volume", "create"], labels.as_slice()].concat());
     let network = format!("{}-network", context.name);
     docker(&[&["network", "create"], labels.as_slice(), &[network.as_str()]].concat());
+    let committed = format!("{}-committed:1", context.name);
+    docker(&["commit", gone[0].as_str(), &committed]);
+    context.hold(&committed);
     let temporary = dead.temporary_reference("tmp");
     context.engine.tag(&image, &temporary).await.unwrap();
     let living_temporary = alive.temporary_reference("tmp");
@@ -446,6 +463,10 @@ async fn only_dead_runs_are_swept() {
     assert!(!context.engine.image_exists(&temporary).await.unwrap());
     assert!(context.engine.image_exists(&living_temporary).await.unwrap());
     assert!(context.engine.image_exists(&image).await.unwrap(), "only the temporary name goes");
+    assert!(
+        context.engine.image_exists(&committed).await.unwrap(),
+        "the user's, whatever labels it inherited"
+    );
 
     let errors = slim_engine::remove_run(&context.engine, &elsewhere).await;
     assert!(errors.is_empty(), "{errors:?}");

@@ -74,6 +74,23 @@ async fn two_hundred_megabytes_go_through_a_container_unchanged() {
     assert!(rate > 10.0, "{rate} MiB/s");
 }
 
+#[tokio::test]
+async fn writing_to_a_container_that_has_ended_fails_and_does_not_wait() {
+    let Some(mut context) = Context::new().await else { return };
+    let image = context.entrypoint_image();
+    let mut spec = context.spec(&image, &["exit", "5"]);
+    spec.standard_input = true;
+    let id = context.engine.create(&spec).await.unwrap();
+    let mut attached = context.engine.attach(&id).await.unwrap();
+    context.engine.start(&id).await.unwrap();
+    let block = noise(64 * MIB);
+    let written = tokio::time::timeout(Duration::from_secs(20), attached.input.write_all(&block));
+    let error = written.await.expect("it ends").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "{error}");
+    assert!(attached.input.write_all(&block).await.is_err(), "and so does the next one");
+    assert_eq!(context.engine.wait(&id).await.unwrap(), 5);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_runs_in_an_image_that_makes_it_hard() {
     let Some(mut context) = Context::new().await else { return };

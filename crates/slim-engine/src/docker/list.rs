@@ -1,4 +1,7 @@
 //! What carries our labels, and its removal.
+//!
+//! Images are known by temporary names alone. A label on an image says nothing: `docker commit` of a container of ours
+//! hands its labels on to an image that is the user's.
 
 use super::{DockerEngine, Result, calls};
 use crate::engine::{Candidate, CandidateKind, ContainerId, Engine};
@@ -41,13 +44,11 @@ impl DockerEngine {
         let labelled = calls::encode(&format!(r#"{{"label":["{LABEL_RUN}"]}}"#));
         let containers: Vec<Listed> =
             self.ask("list containers", &format!("/containers/json?all=1&filters={labelled}")).await?;
-        let images: Vec<Listed> =
-            self.ask("list images", &format!("/images/json?filters={labelled}")).await?;
-        let all_images: Vec<Listed> = self.ask("list images", "/images/json").await?;
+        let images: Vec<Listed> = self.ask("list images", "/images/json").await?;
         let volumes: Volumes = self.ask("list volumes", &format!("/volumes?filters={labelled}")).await?;
         let networks: Vec<Listed> =
             self.ask("list networks", &format!("/networks?filters={labelled}")).await?;
-        let names = all_images.into_iter().flat_map(|image| image.repo_tags).filter_map(|name| {
+        let names = images.into_iter().flat_map(|image| image.repo_tags).filter_map(|name| {
             Run::labels_of_reference(&name).map(|labels| Candidate {
                 kind: CandidateKind::ImageName,
                 id: name,
@@ -59,7 +60,6 @@ impl DockerEngine {
             .into_iter()
             .map(by_id(CandidateKind::Container))
             .chain(names)
-            .chain(images.into_iter().map(by_id(CandidateKind::Image)))
             .chain(volumes.volumes.into_iter().map(|volume| Candidate {
                 kind: CandidateKind::Volume,
                 id: volume.name,
@@ -80,7 +80,6 @@ impl DockerEngine {
                 debug_assert!(id.starts_with(TEMPORARY_REPOSITORY), "{id}");
                 self.delete_image(id, false).await
             }
-            CandidateKind::Image => self.delete_image(id, true).await,
             CandidateKind::Volume => {
                 self.timed(&action, self.docker.remove_volume(id, None::<RemoveVolumeOptions>)).await
             }

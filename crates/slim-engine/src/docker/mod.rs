@@ -137,7 +137,7 @@ impl Engine for DockerEngine {
     }
 
     async fn wait(&self, id: &ContainerId) -> Result<i64> {
-        self.wait_for_end(id).await
+        self.wait_for_end(id, "not-running").await
     }
 
     async fn inspect(&self, id: &ContainerId) -> Result<ContainerState> {

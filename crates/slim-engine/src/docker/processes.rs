@@ -12,8 +12,11 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::oneshot;
 use tokio_util::io::StreamReader;
 
 /// How much of a command's stdout, and of its stderr, is kept.
@@ -47,11 +50,12 @@ struct ExecState {
 }
 
 impl DockerEngine {
-    pub(super) async fn wait_for_end(&self, id: &ContainerId) -> Result<i64> {
+    /// `condition`: `not-running`, or `next-exit` for a container that is not started yet.
+    pub(super) async fn wait_for_end(&self, id: &ContainerId, condition: &str) -> Result<i64> {
         let action = || format!("wait for container {}", id.short());
         let request = Request::builder()
             .method(Method::POST)
-            .uri(format!("/containers/{}/wait?condition=not-running", calls::encode(id.as_str())))
+            .uri(format!("/containers/{}/wait?condition={condition}", calls::encode(id.as_str())))
             .body(bollard::body_full(bytes::Bytes::new()))
             .map_err(|error| EngineError::Garbled { action: action(), reason: error.to_string() })?;
         let response =
@@ -126,7 +130,26 @@ impl DockerEngine {
         let diagnostics = Diagnostics::default();
         let output: Box<dyn AsyncRead + Send + Unpin> =
             if tty { Box::new(read) } else { Box::new(Demultiplexer::new(read, diagnostics.clone())) };
-        Ok(Attached { input: Box::new(write), output, diagnostics })
+        let input = EndingInput { inner: write, ended: self.watch_end(id) };
+        Ok(Attached { input: Box::new(input), output, diagnostics })
+    }
+
+    /// Completes when the container, which is not started yet, has ended or is gone.
+    fn watch_end(&self, id: &ContainerId) -> oneshot::Receiver<()> {
+        let (mut sender, receiver) = oneshot::channel();
+        let (engine, id) = (self.clone(), id.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                // Nobody writes any more.
+                () = sender.closed() => {}
+                end = engine.wait_for_end(&id, "next-exit") => {
+                    tracing::debug!(%id, ?end, "attached container ended");
+                    // Whoever listened may be gone by now.
+                    let _ = sender.send(());
+                }
+            }
+        });
+        receiver
     }
 
     pub(super) async fn run_inside(&self, id: &ContainerId, command: &ExecSpec) -> Result<ExecResult> {
@@ -159,9 +182,13 @@ impl DockerEngine {
                 }
             }
             // The connection stays open until the output has ended.
-            write
+            std::future::pending::<()>().await;
         };
-        let (collected, _write) = tokio::join!(collect_split(read, EXEC_BYTES), feed);
+        // The end of the output is the end: the engine neither reads nor refuses what is left of the input then.
+        let collected = tokio::select! {
+            collected = collect_split(read, EXEC_BYTES) => collected,
+            () = feed => Err(io::ErrorKind::UnexpectedEof.into()),
+        };
         let (stdout, stderr) = collected.map_err(|error| self.went_away(action(), error.to_string()))?;
         let exit_code = self.exec_exit_code(&action, &exec).await?;
         Ok(ExecResult { exit_code, stdout, stderr })
@@ -205,6 +232,42 @@ impl DockerEngine {
             .await
             .map_err(|_| self.timed_out(action(), self.call_timeout))??;
         Ok(tokio::io::split(TokioIo::new(upgraded)))
+    }
+}
+
+/// A container's standard input. When the container ends without having read it all, the engine neither reads nor
+/// closes the connection: a writer would wait for ever without this.
+struct EndingInput<W> {
+    inner: W,
+    ended: oneshot::Receiver<()>,
+}
+
+impl<W> EndingInput<W> {
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        // Once it has completed it must not be asked again.
+        if self.ended.is_terminated() || Pin::new(&mut self.ended).poll(context).is_ready() {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the container has ended"));
+        }
+        Ok(())
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for EndingInput<W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }
 
