@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod common;
+#[path = "common/server.rs"]
+mod server;
 
-use common::{access, calls, process, server};
+use common::{calls, process};
 use proptest::prelude::*;
+use server::{access, server};
 use slim_image::ImagePath;
 use slim_policy::{Inputs, KeptKind, apparmor, profile_name};
 use slim_trace::{Access, Phase, ProcessId, Socket, Trace, TracedPath};

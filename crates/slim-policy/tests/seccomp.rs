@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
+#[path = "common/server.rs"]
+mod server;
 
-use common::{calls, process, server};
+use common::{calls, process};
 use proptest::prelude::*;
 use serde_json::Value;
+use server::server;
 use slim_policy::{Because, Condition, EngineFilter, Errno, Inputs, decide};
 use slim_trace::{Abi, Phase, ProcessId, SystemCalls, Trace};
 use std::collections::{BTreeMap, BTreeSet};
