@@ -146,7 +146,7 @@ impl Client {
             Ok((driver, response))
         } else {
             let (mut sender, connection) =
-                http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+                lenient().handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
             let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
             let response = sender.send_request(message).await.map_err(|error| failed(&error))?;
             Ok((driver, response))
@@ -231,6 +231,16 @@ async fn encrypt(
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, CallError> {
     let name = ServerName::try_from("localhost").expect("localhost is a name");
     connector.connect(name, stream).await.map_err(|source| CallError::Tls { port, source })
+}
+
+/// Takes what browsers take: the program's manners are not what is probed.
+fn lenient() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .ignore_invalid_headers_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true);
+    builder
 }
 
 /// The request as it goes over the wire. Headers that the request itself names win over ours.

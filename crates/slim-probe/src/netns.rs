@@ -85,6 +85,11 @@ impl Network {
         }))
     }
 
+    /// Whether what listens can be read from the kernel's tables.
+    pub fn is_seen(&self) -> bool {
+        self.view != View::Remote
+    }
+
     /// A port that nothing is known of, at the target's address.
     pub fn unseen(&self, number: u16) -> Port {
         let address = self.target.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -7,7 +7,7 @@ use crate::error::ProbeError;
 use crate::netns::{self, Network, Watch};
 use crate::outcome::{Outcome, PortOutcome, PortState};
 use crate::ports::Port;
-use crate::readiness::wait_ports;
+use crate::readiness::{GRACE_FOR_MISSING, wait_new, wait_ports};
 use crate::recording::{Exchange, Protocol};
 use crate::session::{Made, Patience, Session};
 use crate::settings::{HttpSettings, Target};
@@ -80,7 +80,10 @@ impl Explorer<'_> {
             }
             self.session.tell(Progress::Listening(ports.iter().map(|port| port.number).collect()));
             self.try_ports(&ports).await;
-            ports = wait_ports(&self.network, &settings.ports, Duration::ZERO).await?;
+            // A helper may listen long before the server does (php-fpm before nginx).
+            let grace = if self.exchanges.is_empty() { GRACE_FOR_MISSING } else { Duration::ZERO };
+            let grace = grace.min(settings.listen_timeout);
+            ports = wait_new(&self.network, &settings.ports, &tried, grace).await?;
         }
         let wanted = if settings.ports.is_empty() { self.network.suggested() } else { &settings.ports };
         let missing = wanted.iter().filter(|number| !tried.contains(number));
@@ -113,7 +116,7 @@ impl Explorer<'_> {
         self.commands.iter().filter(move |command| command.port.is_none_or(|number| number == port))
     }
 
-    async fn port_answered(&mut self, port: &Port, first: Made) {
+    async fn port_answered(&mut self, port: &Port, First { index, made: first }: First) {
         let state = match (&first.exchange.response, &first.exchange.error) {
             (Some(_), _) => PortState::Http(first.exchange.request.protocol),
             (None, error) => PortState::NotHttp(error.clone().unwrap_or_default()),
@@ -121,7 +124,7 @@ impl Explorer<'_> {
         let outcome = PortOutcome { port: port.number, state };
         self.session.tell(Progress::Port(outcome.clone()));
         if matches!(outcome.state, PortState::Http(_)) {
-            let commands: Vec<ProbeCommand> = self.commands_for(port.number).cloned().collect();
+            let commands: Vec<ProbeCommand> = self.commands_for(port.number).skip(index).cloned().collect();
             let exchanges = run_commands(&self.session, &self.network, port, &commands, first).await;
             self.exchanges.extend(exchanges);
         }
@@ -133,16 +136,33 @@ impl Explorer<'_> {
     }
 }
 
-/// The first command's answer; it also shows what the port speaks. `None` where no command is meant for the port.
-async fn first_answer(session: &Session<'_>, port: &Port, commands: &[&ProbeCommand]) -> Option<Made> {
-    let command = *commands.first()?;
-    Some(match command.protocol {
-        Some(protocol) => {
-            let patience = Patience::GettingReady { expected: None };
-            session.make(port, command.request(port.number, protocol), session.limits(), patience).await
+/// The first command that was answered on a port, or the last that was not.
+struct First {
+    /// Its place among the port's commands.
+    index: usize,
+    made: Made,
+}
+
+/// Finds out what the port speaks, with the first command that it answers. `None` where no command is meant for it.
+async fn first_answer(session: &Session<'_>, port: &Port, commands: &[&ProbeCommand]) -> Option<First> {
+    let mut first = None;
+    for (index, command) in commands.iter().enumerate() {
+        let made = match command.protocol {
+            Some(protocol) => {
+                let patience = Patience::GettingReady { expected: None };
+                session.make(port, command.request(port.number, protocol), session.limits(), patience).await
+            }
+            None => session.make_first(port, &|protocol| command.request(port.number, protocol)).await,
+        };
+        // What speaks no HTTP to one command speaks none to the next, unless that one says another protocol.
+        let is_answered = made.exchange.response.is_some();
+        let next = commands.get(index + 1);
+        first = Some(First { index, made });
+        if is_answered || next.is_none_or(|next| next.protocol == command.protocol) {
+            break;
         }
-        None => session.make_first(port, &|protocol| command.request(port.number, protocol)).await,
-    })
+    }
+    first
 }
 
 /// Runs the commands on a port that speaks HTTP. The first one has its answer already.

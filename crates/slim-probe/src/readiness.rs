@@ -6,6 +6,7 @@ use crate::error::ProbeError;
 use crate::netns::{self, Network, Watch};
 use crate::ports::Port;
 use crate::settings::Target;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -25,6 +26,8 @@ const GRACE_FOR_OTHERS: Duration = Duration::from_millis(300);
 const GRACE_FOR_SUGGESTED: Duration = Duration::from_secs(5);
 /// How long one attempt to connect may take where the tables cannot be read.
 const CONNECT: Duration = Duration::from_secs(2);
+/// What listens does not speak HTTP: how long a suggested port that is still missing may take.
+pub(crate) const GRACE_FOR_MISSING: Duration = Duration::from_secs(5);
 
 impl Backoff {
     pub fn new(shortest: Duration, longest: Duration) -> Self {
@@ -88,7 +91,32 @@ pub(crate) async fn wait_ports(
                 deadline = (began + timeout).min(Instant::now() + allowed);
             }
         }
-        if Instant::now() >= deadline {
+        let nothing_to_wait_for = wanted.is_empty() && !network.is_seen();
+        if Instant::now() >= deadline || nothing_to_wait_for {
+            return Ok(ports);
+        }
+        backoff.wait(deadline).await;
+    }
+}
+
+/// Ports that began to listen and are not in `tried`. Where `timeout` is not zero and wanted ports are missing, waits
+/// for one of them.
+pub(crate) async fn wait_new(
+    network: &Network,
+    named: &[u16],
+    tried: &BTreeSet<u16>,
+    timeout: Duration,
+) -> Result<Vec<Port>, ProbeError> {
+    let wanted = if named.is_empty() { network.suggested() } else { named };
+    let is_missing = wanted.iter().any(|number| !tried.contains(number));
+    let deadline = Instant::now() + if is_missing { timeout } else { Duration::ZERO };
+    let mut backoff = Backoff::new(LOOK.0, LOOK.1);
+    loop {
+        let mut ports = look(network, wanted, named).await?;
+        ports.retain(|port| {
+            !tried.contains(&port.number) && (named.is_empty() || named.contains(&port.number))
+        });
+        if !ports.is_empty() || Instant::now() >= deadline {
             return Ok(ports);
         }
         backoff.wait(deadline).await;

@@ -88,6 +88,16 @@ impl Server {
         Self { port, asked: Arc::default() }
     }
 
+    /// Answers the first bytes of every connection with whatever `answer` gives, and ends it.
+    pub fn raw_answers(answer: impl Fn() -> Reply + Send + Sync + 'static) -> Self {
+        Self::raw(move |mut stream| {
+            drop(stream.read(&mut [0; 4096]));
+            if let Reply::Raw(bytes) = answer() {
+                drop(stream.write_all(&bytes));
+            }
+        })
+    }
+
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
