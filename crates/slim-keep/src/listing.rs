@@ -299,3 +299,14 @@ fn entries<'a>(context: &'a Context<'_>, directory: &ImagePath) -> impl Iterator
         .map(move |name| directory.join(name))
         .filter(|path| context.entry(path).is_some_and(|entry| entry.kind != Kind::Socket))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fundamental_directories_are_sorted_for_the_search() {
+        assert!(FUNDAMENTAL.is_sorted());
+        assert!(MAY_HOLD_THE_PROGRAM.iter().all(|path| FUNDAMENTAL.contains(path)));
+    }
+}

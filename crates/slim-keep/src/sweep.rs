@@ -9,7 +9,7 @@
 
 use crate::context::Context;
 use crate::listing;
-use crate::observed::{Observed, counts};
+use crate::observed::{Observed, Touch, counts};
 use slim_image::{Entry, ImagePath};
 use slim_trace::{Access, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +64,27 @@ pub(crate) fn find(observed: &Observed<'_>, context: &Context<'_>) -> Sweeps {
         swept.directories.extend(listed);
         sweeps.processes.insert(process);
     }
+    let handed_on = handed_on(observed, &sweeps);
+    sweeps.touches.extend(handed_on);
     sweeps
+}
+
+/// What a sweep handed to a program that changes attributes: `find … -exec chown … {} +`. In an image without these
+/// entries the sweep does not find them.
+fn handed_on(observed: &Observed<'_>, sweeps: &Sweeps) -> Vec<usize> {
+    let directories: BTreeSet<&ImagePath> =
+        sweeps.programs.values().flat_map(|swept| &swept.directories).collect();
+    let is_handed_on = |touch: &Touch<'_>| {
+        SWEEPERS.contains(&observed.program(touch.access.process).called.as_str())
+            && !is_use(&touch.access.access)
+            && touch
+                .name
+                .as_ref()
+                .and_then(ImagePath::parent)
+                .is_some_and(|parent| directories.contains(&parent))
+    };
+    let touches = observed.touches.iter().enumerate();
+    touches.filter(|(_, touch)| is_handed_on(touch)).map(|(index, _)| index).collect()
 }
 
 fn listed_directories(

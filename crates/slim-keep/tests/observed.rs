@@ -1,4 +1,5 @@
 //! What a trace keeps: links, parents, removals, mounts, sweeps and listings.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod support;
 
@@ -394,6 +395,17 @@ fn changing_the_owner_of_a_small_tree_is_a_sweep_too() {
     assert_eq!(paths(&kept(&trace, &tree)), ["/data"]);
     let single = Traced::new().process("/bin/chown").touch("/data/a", &[Access::ChangeAttributes]);
     assert_eq!(paths(&kept(&single, &tree)), ["/data/a"]);
+}
+
+#[test]
+fn what_a_sweep_hands_to_another_program_is_part_of_the_sweep() {
+    let mut trace = sweep(Traced::new(), "/usr/bin/find", Access::Stat).process("/bin/chown");
+    for file in 0..10 {
+        trace = trace.touch(&format!("/data/1/{file}"), &[Access::ChangeAttributes, Access::Stat]);
+    }
+    let tree = many().file("/etc/app.conf", 0o644, "x");
+    let trace = trace.touch("/etc/app.conf", &[Access::ChangeAttributes]);
+    assert_eq!(paths(&kept(&trace, &tree)), ["/data", "/etc/app.conf"]);
 }
 
 #[test]

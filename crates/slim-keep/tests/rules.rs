@@ -1,4 +1,5 @@
 //! What the image's configuration, the user's flags and the system's habits keep.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod support;
 

@@ -124,9 +124,30 @@ impl DirectoryTree {
         tree
     }
 
+    /// Only these directories, with what lies below them, and the directories above.
+    pub fn parts(root: &Path, parts: &[&str]) -> Self {
+        let mut tree = Self { root: root.to_owned(), entries: BTreeMap::new() };
+        for part in parts.iter().map(|part| ImagePath::from(*part)) {
+            for above in part.ancestors() {
+                tree.add_one(&above);
+            }
+            tree.add(&part);
+        }
+        tree
+    }
+
     fn add(&mut self, path: &ImagePath) {
+        if self.add_one(path) {
+            for child in fs::read_dir(self.place(path)).unwrap() {
+                self.add(&path.join(child.unwrap().file_name().as_bytes()));
+            }
+        }
+    }
+
+    /// Adds one path and tells whether it is a directory.
+    fn add_one(&mut self, path: &ImagePath) -> bool {
         let place = self.place(path);
-        let metadata = fs::symlink_metadata(&place).unwrap();
+        let Ok(metadata) = fs::symlink_metadata(&place) else { return false };
         let kind = if metadata.is_dir() {
             Kind::Directory
         } else if metadata.is_symlink() {
@@ -145,11 +166,7 @@ impl DirectoryTree {
             hard_link_group: None,
         };
         self.entries.insert(path.clone(), entry);
-        if is_directory {
-            for child in fs::read_dir(&place).unwrap() {
-                self.add(&path.join(child.unwrap().file_name().as_bytes()));
-            }
-        }
+        is_directory
     }
 
     fn place(&self, path: &ImagePath) -> PathBuf {
@@ -163,8 +180,9 @@ impl ImageTree for DirectoryTree {
     }
 
     fn read_dir(&self, path: &ImagePath) -> Vec<&[u8]> {
-        let children = self.entries.keys().filter(|child| child.parent().as_ref() == Some(path));
-        children.map(ImagePath::file_name).collect()
+        let below = self.entries.range(path.clone()..).map(|(below, _)| below);
+        let below = below.take_while(|below| below.as_bytes().starts_with(path.as_bytes()));
+        below.filter(|below| below.parent().as_ref() == Some(path)).map(ImagePath::file_name).collect()
     }
 
     fn walk(&self) -> Box<dyn Iterator<Item = (&ImagePath, &Entry)> + '_> {
