@@ -1,6 +1,10 @@
 //! Real containers on the real Docker Engine. Needs root and its socket; says so otherwise.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which say why they are skipped"
+)]
 
 mod common;
 

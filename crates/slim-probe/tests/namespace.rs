@@ -1,6 +1,10 @@
 //! A network namespace of its own, with a server that only its loopback reaches. Needs root; says so otherwise.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which say why they are skipped"
+)]
 
 mod common;
 
