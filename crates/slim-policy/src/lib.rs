@@ -17,7 +17,7 @@ mod system_calls;
 pub use apparmor::{apparmor, profile_name};
 pub use inputs::{DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind};
 pub use run_spec::{RootFileSystem, RunSpec, run_spec};
-pub use runtime::{RuntimeSet, runtime_sets};
+pub use runtime::{RuntimeSet, UNTRACED_RUNTIMES, runtime_sets};
 pub use system_calls::{
     Allowed, Architecture, Because, Condition, Errno, Policy, Refused, RefusedBecause, decide,
 };

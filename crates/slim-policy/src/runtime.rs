@@ -51,6 +51,14 @@ pub fn runtime_sets() -> &'static [RuntimeSet] {
     &SETS
 }
 
+/// Runtimes of which there is no set, with why: a report names them, since a profile may not let a container start there.
+pub const UNTRACED_RUNTIMES: [(&str, &str); 4] = [
+    ("crun", "1.8.1, what Debian 12 has, refuses the hybrid cgroup layout of the machine that traced"),
+    ("runc 1.2 and later", "not packaged for the machine that traced"),
+    ("youki", "not packaged for the machine that traced"),
+    ("gVisor", "it applies a seccomp profile inside its own kernel, where there is nothing to trace"),
+];
+
 /// What no runtime calls under its filter, whatever a trace says: with these a program could leave its file system.
 pub(crate) const NEVER: [&str; 4] = ["mount", "pivot_root", "setns", "umount2"];
 

@@ -39,6 +39,12 @@ int main(int count, char **arguments) {
         attempt("sethostname", SYS_sethostname, (long)"x", 1);
         return 0;
     }
+    if (strcmp(mode, "compat") == 0) {
+        long own;
+        __asm__ volatile("int $0x80" : "=a"(own) : "a"(20L) : "memory"); /* getpid of 32-bit programs */
+        puts(own == getpid() ? "same" : "different");
+        return 0;
+    }
     signal(SIGTERM, on_signal);
     pthread_t thread;
     if (pthread_create(&thread, NULL, in_thread, NULL) != 0) { puts("no thread"); return 1; }
@@ -55,6 +61,7 @@ struct Bench {
     folder: tempfile::TempDir,
     image: String,
     profile: PathBuf,
+    trace: Trace,
 }
 
 /// Why the engine cannot be used here.
@@ -143,9 +150,9 @@ impl Bench {
         let health = r#"HEALTHCHECK --interval=1s --retries=1 CMD ["/program", "work"]"#;
         docker_ok(&["import", "--change", health, archive.to_str().unwrap(), &image]);
         let profile = folder.path().join("seccomp.json");
-        let bytes = decide(&trace_of(&program, folder.path()), &Inputs::new("app")).seccomp_json();
-        std::fs::write(&profile, bytes).unwrap();
-        Some(Self { folder, image, profile })
+        let trace = trace_of(&program, folder.path());
+        std::fs::write(&profile, decide(&trace, &Inputs::new("app")).seccomp_json()).unwrap();
+        Some(Self { folder, image, profile, trace })
     }
 
     fn run_under(&self, profile: &Path, options: &[&str], mode: &str) -> Output {
@@ -231,6 +238,16 @@ fn what_was_not_observed_is_refused_and_what_has_a_fallback_is_not_there() {
     let answers = bench.run(&[], "try");
     let expected = "mkdirat EPERM\nclone3 ENOSYS\nopenat2 ENOSYS\nclone-newuser EPERM\nsethostname EPERM";
     assert_eq!(answers, expected);
+}
+
+#[test]
+fn a_32_bit_call_works_with_a_32_bit_file_in_the_image_and_kills_without() {
+    let Some(bench) = Bench::new("compat") else { return };
+    let without = bench.run_under(&bench.profile, &["--rm"], "compat");
+    assert_eq!(without.status.code(), Some(128 + 31), "SIGSYS: {}", String::from_utf8_lossy(&without.stdout));
+    let inputs = Inputs { elf_32_bit: true, ..Inputs::new("app") };
+    std::fs::write(&bench.profile, decide(&bench.trace, &inputs).seccomp_json()).unwrap();
+    assert_eq!(bench.run(&[], "compat"), "same");
 }
 
 /// The runtime's sets are needed, and it is they that let the container start.
