@@ -205,8 +205,10 @@ async fn ports_are_published_and_answer() {
     let image = context.image(&[r#"ENTRYPOINT ["/program"]"#, "EXPOSE 8080"]);
     let mut spec = context.spec(&image, &["listen", "8080"]);
     let network = format!("{}-network", context.name);
-    let run_label = format!("docker-slim.run.id={}", context.run.id);
-    docker(&["network", "create", "--label", &run_label, &network]);
+    // Goes with the test's run, by its labels.
+    let labels = label_flags(&context.run);
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    docker(&[&["network", "create"], labels.as_slice(), &[network.as_str()]].concat());
     spec.overrides.network = Some(network.clone());
     spec.overrides.publish_ports = PublishPort::parse("127.0.0.1::9999").unwrap();
     let id = context.run(&spec).await;
@@ -215,6 +217,7 @@ async fn ports_are_published_and_answer() {
     let explicit = state.ports.iter().find(|port| port.container_port == 9999).expect("the explicit port");
     assert_eq!(explicit.host_ip.to_string(), "127.0.0.1");
     assert_eq!(read_hello("127.0.0.1", exposed.host_port), "hello\n");
+    assert_eq!((state.network_mode.as_str(), state.addresses.len()), (network.as_str(), 1));
     assert_eq!(
         read_hello(&state.addresses[0].to_string(), 8080),
         "hello\n",
@@ -239,6 +242,11 @@ async fn exposed_ports_keep_their_numbers_and_a_taken_one_says_so() {
     let error = context.engine.start(&second).await.unwrap_err();
     assert!(error.hint().is_some_and(|hint| hint.contains("port")), "{error}");
     assert_eq!(error.exit_code(), 5);
+}
+
+/// A run's labels, as docker's commands take them.
+fn label_flags(run: &Run) -> Vec<String> {
+    run.labels().iter().flat_map(|(key, value)| ["--label".to_owned(), format!("{key}={value}")]).collect()
 }
 
 /// Reads until the program behind a port answers: docker-proxy accepts before it listens.
@@ -267,9 +275,11 @@ async fn a_container_is_what_docker_run_makes() {
         "ENV A=1",
         "HEALTHCHECK CMD true",
     ]);
-    let run_label = format!("docker-slim.run.id={}", context.run.id);
+    let labels = label_flags(&context.run);
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     // `docker create` makes what `docker run` starts.
-    let theirs = docker(&["create", "-P", "--name", &context.name, "--label", &run_label, &image]);
+    let theirs =
+        docker(&[&["create", "-P", "--name", &context.name], labels.as_slice(), &[image.as_str()]].concat());
     let spec =
         ContainerSpec { labels: context.labels(), ..ContainerSpec::published(&image, Overrides::default()) };
     let ours = context.engine.create(&spec).await.unwrap();
@@ -432,11 +442,7 @@ async fn only_dead_runs_are_swept() {
     };
     let gone: [ContainerId; 2] = [create(&dead).await, create(&reused).await];
     let stays = [create(&elsewhere).await, create(&alive).await];
-    let labels: Vec<String> = dead
-        .labels()
-        .iter()
-        .flat_map(|(key, value)| ["--label".to_owned(), format!("{key}={value}")])
-        .collect();
+    let labels = label_flags(&dead);
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let volume = docker(&[&["volume", "create"], labels.as_slice()].concat());
     let network = format!("{}-network", context.name);
