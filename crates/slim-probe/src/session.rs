@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// The first wait between two attempts; it doubles.
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+const SHORTEST_WAIT: Duration = Duration::from_millis(25);
 /// The longest wait while a program is getting ready: then every moment counts.
 const LONGEST_READY_WAIT: Duration = Duration::from_millis(250);
 /// A port that says nothing to plain HTTP for so long is asked whether it speaks TLS.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(3);
+const HANDSHAKE: Duration = Duration::from_millis(1500);
 /// Bytes of a page or style sheet that are read for links.
 const CAPTURE: usize = 4 << 20;
 

@@ -17,7 +17,7 @@ pub struct HttpSettings {
     pub start_wait: Duration,
     /// How often a request is made again that got no answer (`--http-probe-retry-count`); 0: it is made once.
     pub retry_count: u32,
-    /// The longest wait between two attempts (`--http-probe-retry-wait`). Waits start at 50 ms and double.
+    /// The longest wait between two attempts (`--http-probe-retry-wait`). Waits start at 25 ms and double.
     pub retry_wait: Duration,
     /// How long a port may refuse connections or answer 502, 503 or 504 until it counts as that port's true answer.
     pub ready_timeout: Duration,
