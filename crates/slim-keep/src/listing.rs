@@ -138,10 +138,9 @@ pub(crate) fn find(observed: &Observed<'_>, sweeps: &Sweeps, context: &Context<'
 pub(crate) fn is_module_search(
     observed: &Observed<'_>,
     context: &Context<'_>,
-    process: ProcessId,
     directory: &ImagePath,
 ) -> bool {
-    is_python_library(context, directory) || is_imported_from(observed, context, process, directory)
+    is_python_library(context, directory) || is_imported_from(observed, context, directory)
 }
 
 fn is_python_library(context: &Context<'_>, directory: &ImagePath) -> bool {
@@ -151,14 +150,8 @@ fn is_python_library(context: &Context<'_>, directory: &ImagePath) -> bool {
         })
 }
 
-fn is_imported_from(
-    observed: &Observed<'_>,
-    context: &Context<'_>,
-    process: ProcessId,
-    directory: &ImagePath,
-) -> bool {
-    context.entry(&directory.join("__init__.py")).is_some()
-        || observed.imported_from.contains(&(process, directory.clone()))
+fn is_imported_from(observed: &Observed<'_>, context: &Context<'_>, directory: &ImagePath) -> bool {
+    context.entry(&directory.join("__init__.py")).is_some() || observed.imported_from.contains(directory)
 }
 
 impl Listings {
@@ -170,7 +163,7 @@ impl Listings {
         directory: &ImagePath,
     ) {
         let program = observed.program(process);
-        match verdict(observed, context, process, program, directory) {
+        match verdict(observed, context, program, directory) {
             Verdict::All => self.keep(context, directory, program, |_| true),
             Verdict::NoModules => {
                 let is_data = |path: &ImagePath| {
@@ -250,7 +243,6 @@ pub(crate) fn left_out(
 fn verdict(
     observed: &Observed<'_>,
     context: &Context<'_>,
-    process: ProcessId,
     program: &Program,
     directory: &ImagePath,
 ) -> Verdict {
@@ -260,7 +252,7 @@ fn verdict(
     if is_fundamental(context, directory) || is_big_system_directory(context, directory) {
         return Verdict::SystemDirectory;
     }
-    if program.is_python && is_imported_from(observed, context, process, directory) {
+    if program.is_python && is_imported_from(observed, context, directory) {
         return Verdict::NoModules;
     }
     Verdict::All

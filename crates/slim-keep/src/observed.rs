@@ -17,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Observed<'t> {
     pub touches: Vec<Touch<'t>>,
     pub programs: Vec<Program>,
-    /// Directories from which a process took Python modules, also by way of `__pycache__`.
-    pub imported_from: BTreeSet<(ProcessId, ImagePath)>,
+    /// Directories from which Python processes took modules, also by way of `__pycache__`. All processes together: a
+    /// parent searches where only its workers find something.
+    pub imported_from: BTreeSet<ImagePath>,
 }
 
 /// One path touched by one process of the image's program.
@@ -45,7 +46,6 @@ impl<'t> Observed<'t> {
         let mut found: BTreeMap<&TracedPath, (Option<ImagePath>, Option<ImagePath>)> = BTreeMap::new();
         let mut programs: Vec<Program> = trace.processes.iter().map(program).collect();
         let mut touches = Vec::new();
-        let mut imported_from = BTreeSet::new();
         for access in trace.files.iter().filter(|access| access.phases.iter().any(|phase| counts(*phase))) {
             let (name, object) = found
                 .entry(&access.path)
@@ -59,12 +59,14 @@ impl<'t> Observed<'t> {
                 let file = object.as_ref().map(ImagePath::file_name).unwrap_or_default();
                 program.is_python |= file.starts_with(b"libpython");
             }
-            if let Some(directory) = object.as_ref().and_then(python::imported_from) {
-                imported_from.insert((access.process, directory));
-            }
             touches.push(Touch { access, name, object });
         }
-        Self { touches, programs, imported_from }
+        let mut observed = Self { touches, programs, imported_from: BTreeSet::new() };
+        let of_python =
+            observed.touches.iter().filter(|touch| observed.program(touch.access.process).is_python);
+        let modules = of_python.filter_map(|touch| touch.object.as_ref());
+        observed.imported_from = modules.filter_map(python::imported_from).collect();
+        observed
     }
 
     /// The program of a process; of one that the trace does not know, an empty name.

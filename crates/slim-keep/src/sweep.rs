@@ -99,8 +99,7 @@ fn listed_directories(
         .filter_map(|touch| {
             let directory = touch.object.clone()?;
             let program = observed.program(touch.access.process);
-            let is_search = program.is_python
-                && listing::is_module_search(observed, context, touch.access.process, &directory);
+            let is_search = program.is_python && listing::is_module_search(observed, context, &directory);
             (!is_search).then_some(directory)
         })
         .collect()

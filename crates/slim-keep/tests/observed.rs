@@ -309,6 +309,21 @@ fn pythons_search_for_modules_keeps_only_what_it_loads() {
     );
 }
 
+/// An application server's parent lists the directory from which only its workers import.
+#[test]
+fn a_directory_that_any_python_process_imports_from_is_searched_by_all_of_them() {
+    let tree = MemoryTree::new()
+        .file("/srv/app/main.py", 0o644, "x")
+        .file("/srv/app/tool.py", 0o644, "x")
+        .file("/srv/app/words.txt", 0o644, "x");
+    let trace = Traced::new()
+        .process("/usr/bin/python3")
+        .list("/srv/app")
+        .process("/usr/bin/python3")
+        .open("/srv/app/main.py");
+    assert_eq!(paths(&kept(&trace, &tree)), ["/srv/app/main.py", "/srv/app/words.txt"]);
+}
+
 #[test]
 fn another_program_that_lists_python_directories_gets_what_it_listed() {
     let tree = MemoryTree::new().file("/srv/site-packages/a.py", 0o644, "x");
