@@ -14,7 +14,7 @@ pub enum BuildError {
     Keep(#[from] slim_keep::KeepError),
     #[error("read the fat image's files: {0}")]
     Files(String),
-    #[error("write the slim image: {0}")]
+    #[error("{0}")]
     Image(String),
     #[error("{action} {path}: {source}")]
     State { action: &'static str, path: PathBuf, source: std::io::Error },

@@ -5,10 +5,10 @@
 
 use crate::error::{BuildError, blocking};
 use crate::observe::{self, Subject, with};
-use crate::progress::Stage;
+use crate::progress::{Running, Stage};
 use crate::settings::ContinueAfter;
 use slim_engine::ExecSpec;
-use slim_probe::{HttpSettings, Outcome, Recording, Target};
+use slim_probe::{HttpSettings, Outcome, Progress, Recording, Target};
 use slim_report::{ExecReport, ExerciseReport, HttpReport};
 use slim_trace::{Phase, Transport};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub(crate) async fn exercise(subject: &Subject<'_>) -> Result<Exercised, BuildEr
     let cancel = CancelOnDrop(Arc::default());
     let exercised = tokio::select! {
         biased;
-        driven = drive(subject, &cancel.0) => driven?,
+        driven = drive(subject, &stage, &cancel.0) => driven?,
         code = subject.engine.wait(&subject.id) => ended(subject, code?).await?,
     };
     stage.done(figures(&exercised));
@@ -78,14 +78,18 @@ async fn ended(subject: &Subject<'_>, code: i64) -> Result<Exercised, BuildError
     Ok(Exercised { ended_by_itself: true, ..Exercised::default() })
 }
 
-async fn drive(subject: &Subject<'_>, cancel: &Arc<AtomicBool>) -> Result<Exercised, BuildError> {
+async fn drive(
+    subject: &Subject<'_>,
+    stage: &Running<'_>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Exercised, BuildError> {
     let exercise = &subject.settings.exercise;
     let began = Instant::now();
-    until_ready(subject).await;
+    let listens = until_ready(subject).await;
     with(&subject.observer, |observer| observer.enter_phase(Phase::Exercise));
     let mut exercised = Exercised::default();
     if let Some(http) = &exercise.http {
-        let outcome = probe(subject, http, Arc::clone(cancel)).await?;
+        let outcome = probe(subject, stage, http, listens, Arc::clone(cancel)).await?;
         judge(subject, &outcome).await?;
         if outcome.speaks_http() {
             exercised.report.http = Some(HttpReport {
@@ -104,8 +108,8 @@ async fn drive(subject: &Subject<'_>, cancel: &Arc<AtomicBool>) -> Result<Exerci
     Ok(exercised)
 }
 
-/// Waits until the program listens, or does nothing new any more.
-async fn until_ready(subject: &Subject<'_>) {
+/// Waits until the program listens, or does nothing new any more. Whether it listens.
+async fn until_ready(subject: &Subject<'_>) -> bool {
     let exposes = !subject.source.config.exposed_tcp_ports().is_empty();
     let began = Instant::now();
     while began.elapsed() < READY_AT_LAST {
@@ -119,10 +123,11 @@ async fn until_ready(subject: &Subject<'_>) {
         };
         // A probe has its own, better way to see that a port answers.
         if quiet_for >= enough || (listens && subject.settings.exercise.http.is_some()) {
-            return;
+            return listens;
         }
         tokio::time::sleep(LOOK).await;
     }
+    false
 }
 
 async fn until_quiet(subject: &Subject<'_>, quiet: Duration, at_last: Duration) {
@@ -136,7 +141,9 @@ async fn until_quiet(subject: &Subject<'_>, quiet: Duration, at_last: Duration) 
 
 async fn probe(
     subject: &Subject<'_>,
+    stage: &Running<'_>,
     settings: &HttpSettings,
+    listens: bool,
     cancel: Arc<AtomicBool>,
 ) -> Result<Outcome, BuildError> {
     let state = subject.engine.inspect(&subject.id).await?;
@@ -148,15 +155,36 @@ async fn probe(
     );
     ports.sort_unstable();
     ports.dedup();
-    let settings = settings.clone();
+    let mut settings = settings.clone();
+    if !listens && !subject.settings.exercise.http_required {
+        // The program is quiet and nothing listens: what listens now is all there is.
+        settings.listen_timeout = Duration::ZERO;
+    }
     let target = Target { pid: Some(subject.pid), address: state.addresses.first().copied(), ports };
     let pid = subject.pid;
-    blocking(move || {
+    let (said, mut says) = tokio::sync::mpsc::unbounded_channel();
+    let probed = blocking(move || {
         let alive = || std::path::Path::new("/proc").join(pid.to_string()).exists();
-        slim_probe::probe(&settings, &target, &mut |_| {}, &cancel, &alive)
+        let mut tell = |progress| {
+            // Nobody listens any more when the build was given up.
+            let _ = said.send(progress);
+        };
+        slim_probe::probe(&settings, &target, &mut tell, &cancel, &alive)
             .map_err(|error| BuildError::Exercise { what: error.to_string(), hint: None, log: String::new() })
-    })
-    .await
+    });
+    let mut probed = std::pin::pin!(probed);
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut probed => break outcome?,
+            Some(progress) = says.recv() => if let Progress::Request { request, .. } = progress {
+                stage.working(request.to_string());
+            },
+        }
+    };
+    if let Some(reason) = &outcome.fallback {
+        subject.story.notice(format!("the probe runs outside of the container's network: {reason}"));
+    }
+    Ok(outcome)
 }
 
 /// Whether the probe's outcome is good enough to go on.
@@ -238,13 +266,22 @@ async fn hold(subject: &Subject<'_>, began: Instant) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// `1 command`, `2 commands`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 fn figures(exercised: &Exercised) -> String {
     let mut parts = Vec::new();
     if let Some(http) = &exercised.report.http {
-        parts.push(format!("{} HTTP requests, {} answered below 500", http.requests, http.answers_below_500));
+        parts.push(format!(
+            "{}, {} answered below 500",
+            count(http.requests, "HTTP request"),
+            http.answers_below_500
+        ));
     }
     if !exercised.report.exec.is_empty() {
-        parts.push(format!("{} commands run in the container", exercised.report.exec.len()));
+        parts.push(format!("{} run in the container", count(exercised.report.exec.len(), "command")));
     }
     if exercised.ended_by_itself {
         parts.push("the program did its work and ended by itself".to_owned());

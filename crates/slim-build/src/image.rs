@@ -5,15 +5,15 @@
 
 use crate::error::{BuildError, blocking};
 use crate::files::Files;
-use crate::progress::{Stage, Story};
+use crate::progress::Running;
 use crate::settings::Settings;
 use crate::state::ImageState;
 use slim_engine::Engine;
-use slim_image::layer::write_layer;
+use slim_image::layer::{LayerError, write_layer};
 use slim_image::{LayerEntry, Reference, SlimImage, SourceImage};
 use slim_keep::KeepSet;
-use slim_report::human;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
@@ -34,26 +34,38 @@ pub struct Slim {
 /// When a file of the fat image cannot be read, or the disk is full.
 pub async fn write(
     settings: &Settings,
+    stage: &Running<'_>,
     source: &SourceImage,
     state: &ImageState,
     files: Files,
     kept: &Arc<KeepSet>,
 ) -> Result<(Files, Arc<SlimImage>), BuildError> {
+    stage.working("writing the layer");
     let file = state.temporary_file()?;
     let config = settings.edits.applied_to(&source.config, &settings.container);
     let created = settings.source_date_epoch.map(timestamp).transpose()?;
-    let (source, kept) = (source.clone(), Arc::clone(kept));
+    let (source, kept, state_path) = (source.clone(), Arc::clone(kept), settings.state_path.clone());
     blocking(move || {
         let entries: Vec<LayerEntry> = kept
             .entries
             .iter()
             .map(|(path, kept)| LayerEntry { path: path.clone(), entry: kept.entry.clone() })
             .collect();
-        let layer = write_layer(files.tree(), &entries, file)
-            .map_err(|error| BuildError::Image(error.to_string()))?;
+        let layer =
+            write_layer(files.tree(), &entries, file).map_err(|error| layer_failed(error, &state_path))?;
         Ok((files, Arc::new(SlimImage::new(&source, config, layer, created))))
     })
     .await
+}
+
+/// A full disk is the state path's matter, everything else the image's.
+fn layer_failed(error: LayerError, state_path: &Path) -> BuildError {
+    match error {
+        LayerError::Write { source, .. } | LayerError::File(source) => {
+            BuildError::State { action: "write the layer below", path: state_path.to_owned(), source }
+        }
+        error => BuildError::Image(error.to_string()),
+    }
 }
 
 /// Loads the image and gives it its names.
@@ -63,11 +75,10 @@ pub async fn write(
 pub async fn load(
     engine: &dyn Engine,
     settings: &Settings,
-    story: &Story<'_>,
+    stage: &Running<'_>,
     source: &SourceImage,
     image: &Arc<SlimImage>,
 ) -> Result<Slim, BuildError> {
-    let stage = story.begin(Stage::Image);
     stage.working("loading the image into the engine");
     let names = names(settings, source)?;
     let id = image.id().to_string();
@@ -80,7 +91,6 @@ pub async fn load(
     }
     engine.untag(&temporary.to_string()).await?;
     let size = engine.inspect_image(&id).await?.size;
-    stage.done(format!("{} {}, one layer, {}", names.join(", "), human(size), image.id().short()));
     Ok(Slim { id, names, size })
 }
 

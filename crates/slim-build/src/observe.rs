@@ -190,7 +190,10 @@ fn published(port: &PublishedPort) -> String {
 /// Tells the published ports, so that a person can use them meanwhile.
 async fn publish(subject: &Subject<'_>) -> Result<(), BuildError> {
     let state = subject.engine.inspect(&subject.id).await?;
-    for port in &state.ports {
+    // Docker publishes under IPv4 and IPv6 at different ports; one of them is enough to tell.
+    let has_v4 =
+        |port: u16| state.ports.iter().any(|other| other.container_port == port && other.host_ip.is_ipv4());
+    for port in state.ports.iter().filter(|port| port.host_ip.is_ipv4() || !has_v4(port.container_port)) {
         subject.story.line(published(port));
     }
     Ok(())

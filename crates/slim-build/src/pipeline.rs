@@ -50,9 +50,11 @@ async fn stages(
         observe::observe(engine, settings, &source, story, person),
     )?;
     let (files, kept) = keep(settings, story, &source, files, &observation).await?;
-    let (files, image) = image::write(settings, &source, &state, files, &kept).await?;
+    let stage = story.begin(Stage::Image);
+    let (files, image) = image::write(settings, &stage, &source, &state, files, &kept).await?;
     files.close(engine).await;
-    let slim = image::load(engine, settings, story, &source, &image).await?;
+    let slim = image::load(engine, settings, &stage, &source, &image).await?;
+    stage.done(format!("{} {}, one layer, {}", slim.names.join(", "), human(slim.size), image.id().short()));
     artifacts::write(
         settings,
         story,
