@@ -28,6 +28,8 @@ pub enum State {
     Works,
     /// Taken, with a line that says why it has no meaning here.
     Notice(&'static str),
+    /// The same for this value; any other would change the image or the exercise in a way that we do not.
+    NoticeIf(&'static str, &'static str),
     /// Refused by name.
     NotYet,
 }
@@ -49,7 +51,11 @@ fn row(line: &'static str) -> Flag {
         state: match state {
             "works" => State::Works,
             "notice" => State::Notice(why),
-            _ => State::NotYet,
+            "not-yet" => State::NotYet,
+            other => match other.strip_prefix("notice-if=") {
+                Some(value) => State::NoticeIf(value, why),
+                None => unreachable!("the table's states are checked by a test"),
+            },
         },
     }
 }
@@ -79,28 +85,41 @@ pub fn screen(
             screened.arguments.extend(arguments);
             break;
         }
-        let (name, value_attached) = match argument.to_str().and_then(|text| text.strip_prefix("--")) {
-            Some(text) => text.split_once('=').map_or((text, false), |(name, _)| (name, true)),
-            None => ("", false),
+        let (name, value) = match argument.to_str().and_then(|text| text.strip_prefix("--")) {
+            Some(text) => text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value))),
+            None => ("", None),
         };
         let row =
             (!name.is_empty() && !known(name)).then(|| table().find(|flag| flag.name == name)).flatten();
-        match row.map(|flag| (flag, flag.state)) {
-            Some((flag, State::Notice(why))) => {
-                screened.notices.push(format!("--{name} has no effect: {why}"));
-                if flag.takes_value && !value_attached {
-                    arguments.next();
-                }
+        let Some(flag) = row.filter(|flag| flag.state != State::Works) else {
+            screened.arguments.push(argument);
+            continue;
+        };
+        let value = match value {
+            Some(value) => value.to_owned(),
+            None if flag.takes_value => {
+                arguments.next().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
             }
-            Some((_, State::NotYet)) => {
-                return Err(Failure::usage(format!(
-                    "go on with --{name}: this flag of DockerSlim does not work yet"
-                )));
-            }
-            Some((_, State::Works)) | None => screened.arguments.push(argument),
-        }
+            None => "true".to_owned(),
+        };
+        screened.notices.push(notice(&flag, &value)?);
     }
     Ok(screened)
+}
+
+/// What is said of a flag that is taken without effect.
+fn notice(flag: &Flag, value: &str) -> Result<String, Failure> {
+    let name = flag.name;
+    match flag.state {
+        State::Notice(why) => Ok(format!("--{name} has no effect: {why}")),
+        State::NoticeIf(only, why) if value == only => Ok(format!("--{name}={value} has no effect: {why}")),
+        State::NoticeIf(only, why) => Err(Failure::usage(format!(
+            "go on with --{name}={value}: only --{name}={only} can be had, {why}"
+        ))),
+        State::Works | State::NotYet => {
+            Err(Failure::usage(format!("go on with --{name}: this flag of DockerSlim does not work yet")))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -143,6 +162,28 @@ mod tests {
     #[test]
     fn what_follows_two_dashes_is_no_flag() {
         assert_eq!(screen_words(&["--", "--compose-file"]).unwrap().arguments, ["--", "--compose-file"]);
+    }
+
+    #[test]
+    fn a_flag_with_one_value_that_can_be_had_is_taken_with_it_and_refused_with_any_other() {
+        let screened = screen_words(&["--include-new=false", "x"]).unwrap();
+        assert!(screened.notices[0].starts_with("--include-new=false has no effect: "));
+        assert_eq!(screened.arguments, ["x"]);
+        let failure = screen_words(&["x", "--include-new"]).unwrap_err();
+        assert!(failure.message.contains("--include-new=true"), "{}", failure.message);
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_whole() {
+        for line in TABLE.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [_, name, kind, variable, state, why] = columns[..] else { panic!("{line:?}") };
+            assert!(["bool", "value"].contains(&kind), "{name}");
+            assert!(variable == "-" || variable.starts_with("DSLIM_"), "{name}");
+            let is_notice = state == "notice" || state.starts_with("notice-if=");
+            assert!(is_notice || ["works", "not-yet"].contains(&state), "{name}");
+            assert_eq!(is_notice, why != "-", "{name} says why exactly where it has no meaning");
+        }
     }
 
     #[test]

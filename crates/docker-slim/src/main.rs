@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod command_line;
 mod commands;
 mod failure;
 mod flags;
@@ -9,23 +10,20 @@ mod outside;
 mod settings;
 mod terminal;
 
-use arguments::{Arguments, OutputFormat};
-use clap::{CommandFactory, Parser};
+use arguments::OutputFormat;
+use command_line::{Parsed, Refused};
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let known = arguments::long_names(&Arguments::command());
-    let screened = match flags::screen(std::env::args_os(), &|name| known.contains(name)) {
-        Ok(screened) => screened,
-        Err(failure) => return failure.tell(OutputFormat::Text),
-    };
-    let arguments = match Arguments::try_parse_from(screened.arguments) {
-        Ok(arguments) => arguments,
-        Err(error) => return failure::usage(&error),
+    let parsed = command_line::parse(std::env::args_os(), &|name| std::env::var_os(name));
+    let Parsed { arguments, notices } = match parsed {
+        Ok(parsed) => parsed,
+        Err(Refused::Failure(failure)) => return failure.tell(OutputFormat::Text),
+        Err(Refused::Parser(error)) => return failure::usage(&error),
     };
     if !arguments.global.quiet {
-        for notice in screened.notices {
+        for notice in notices {
             // Nobody is left to be told when stderr is closed.
             let _ = writeln!(std::io::stderr().lock(), "{:<10}{notice}", "notice");
         }

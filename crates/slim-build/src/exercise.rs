@@ -4,6 +4,7 @@
 //! when the sensor has seen nothing new for a while.
 
 use crate::error::{BuildError, blocking};
+use crate::judgement::{self, Verdict};
 use crate::observe::{self, Subject, with};
 use crate::progress::{Running, Stage};
 use crate::settings::ContinueAfter;
@@ -189,26 +190,13 @@ async fn probe(
 
 /// Whether the probe's outcome is good enough to go on.
 async fn judge(subject: &Subject<'_>, outcome: &Outcome) -> Result<(), BuildError> {
-    let required = subject.settings.exercise.http_required;
-    let (what, hint) = if !outcome.speaks_http() {
-        if !required {
-            subject.story.notice(
-                "nothing in the container speaks HTTP: observed is its start (exercise it with --exec, or hold it \
-                 with --continue-after signal)",
-            );
+    let (what, hint) = match judgement::judge(outcome, &subject.settings.exercise) {
+        Verdict::Good => return Ok(()),
+        Verdict::Tell(notice) => {
+            subject.story.notice(notice);
             return Ok(());
         }
-        (
-            format!("nothing answered HTTP on {}", outcome.ports_tried()),
-            "without --http-probe a program that speaks no HTTP is just started; --exec runs a command in it",
-        )
-    } else if outcome.answers_below_500 == 0 {
-        (
-            format!("all {} requests were answered with a server error (5xx)", outcome.requests),
-            "the program may need settings or a service: --env, --mount, --network",
-        )
-    } else {
-        return Ok(());
+        Verdict::Failed { what, hint } => (what, hint),
     };
     let log = observe::last_lines(subject.engine, &subject.id).await;
     Err(BuildError::Exercise { what, hint: Some(hint.to_owned()), log })

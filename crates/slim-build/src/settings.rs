@@ -45,10 +45,27 @@ pub struct Exercise {
     pub http: Option<HttpSettings>,
     /// Whether the HTTP probe was asked for by name: then a program that speaks no HTTP is an error.
     pub http_required: bool,
+    /// What of the HTTP probe's outcome is a failure of the build.
+    pub http_judgement: HttpJudgement,
     /// Commands to run inside the container, in order.
     pub exec: Vec<String>,
     /// What must have happened before the container is stopped; empty: all of the above, and the program is quiet.
     pub continue_after: BTreeSet<ContinueAfter>,
+}
+
+/// What of the HTTP probe's outcome is a failure of the build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpJudgement {
+    /// Fail when nothing was answered well (`--http-probe-exit-on-failure`); otherwise it is only told.
+    pub fail_on_nothing: bool,
+    /// Fail when more requests than this failed (`--http-probe-exit-on-failure-count`, less one).
+    pub most_failures: Option<usize>,
+}
+
+impl Default for HttpJudgement {
+    fn default() -> Self {
+        Self { fail_on_nothing: true, most_failures: None }
+    }
 }
 
 /// One condition of `--continue-after`.

@@ -106,15 +106,25 @@ impl FromStr for ProbeCommand {
         if prefix.is_empty() {
             return if text.starts_with('/') { Ok(command) } else { Err(form()) };
         }
+        // Whatever else is left out, `crawl` may stand before the path.
+        let prefix = match prefix.split_once(':') {
+            Some(("crawl", rest)) => {
+                command.crawl = Some(true);
+                rest
+            }
+            None if prefix == "crawl" => {
+                command.crawl = Some(true);
+                return Ok(command);
+            }
+            _ => prefix,
+        };
         let mut words = prefix.rsplit(':');
         command.method = method(words.next().unwrap_or_default(), text)?;
         if let Some(word) = words.next().filter(|word| !word.is_empty()) {
             command.protocol = Some(protocol(word, text)?);
         }
-        match words.next() {
-            Some("crawl") => command.crawl = Some(true),
-            Some("") | None => {}
-            Some(_) => return Err(form()),
+        if words.next().is_some_and(|word| !word.is_empty()) {
+            return Err(form());
         }
         if words.next().is_some() { Err(form()) } else { Ok(command) }
     }
@@ -252,7 +262,10 @@ mod tests {
         assert_eq!(parse("https:get:/"), (None, Some(Protocol::Https), "GET".to_owned(), "/".to_owned()));
         assert_eq!(parse("delete:/x"), (None, None, "DELETE".to_owned(), "/x".to_owned()));
         assert_eq!(parse("/x"), (None, None, "GET".to_owned(), "/x".to_owned()));
-        assert_eq!(parse("crawl::GET:/"), (Some(true), None, "GET".to_owned(), "/".to_owned()));
+        let crawl = |path: &str| (Some(true), None, "GET".to_owned(), path.to_owned());
+        assert_eq!(parse("crawl::GET:/"), crawl("/"));
+        assert_eq!(parse("crawl:GET:/x"), crawl("/x"));
+        assert_eq!(parse("crawl:/x"), crawl("/x"));
     }
 
     #[test]

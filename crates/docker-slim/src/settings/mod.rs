@@ -1,14 +1,15 @@
 //! The one place where flags and the environment become the plain settings of a command.
 
+mod http;
+
 use crate::arguments::{
-    BuildArguments, ContainerArguments, ExerciseArguments, GlobalArguments, KeepArguments,
+    BuildArguments, ContainerArguments, ExerciseArguments, GlobalArguments, HttpArguments, KeepArguments,
 };
 use crate::failure::Failure;
 use crate::outside;
 use slim_build::{ConfigEdits, ContinueAfter, Exercise, Settings};
 use slim_engine::{EndpointInputs, Mount, Overrides, PublishPort, Run};
 use slim_image::ImagePath;
-use slim_probe::HttpSettings;
 use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Set
         copy_meta_artifacts: arguments.copy_meta_artifacts.clone(),
         container: container(&arguments.container)?,
         edits: ConfigEdits::default(),
-        exercise: exercise(&arguments.exercise)?,
+        exercise: exercise(&arguments.exercise, &arguments.http)?,
         keep: keep(&arguments.keep)?,
         show_container_logs: arguments.show_clogs,
         stop_grace: STOP_GRACE,
@@ -71,28 +72,28 @@ fn target(arguments: &BuildArguments) -> Result<String, Failure> {
     }
 }
 
-fn exercise(arguments: &ExerciseArguments) -> Result<Exercise, Failure> {
+fn exercise(arguments: &ExerciseArguments, http: &HttpArguments) -> Result<Exercise, Failure> {
     let continue_after = match &arguments.continue_after {
         Some(text) => continue_after(text)?,
         None => BTreeSet::new(),
     };
+    let probes = http::is_on(http)?;
     if continue_after.contains(&ContinueAfter::Exec) && arguments.exec.is_empty() {
         return Err(Failure::usage(
             "understand --continue-after exec: there is no --exec command to wait for",
         ));
     }
-    if continue_after.contains(&ContinueAfter::Probe) && arguments.http_probe == Some(false) {
-        return Err(Failure::usage(
-            "understand --continue-after probe: --http-probe=false switches the probe off",
-        ));
+    if continue_after.contains(&ContinueAfter::Probe) && !probes {
+        return Err(Failure::usage("understand --continue-after probe: the HTTP probe is switched off"));
     }
     if continue_after.contains(&ContinueAfter::Enter) && outside::input_has_ended() {
         return Err(Failure::usage("wait for Enter: standard input is closed or /dev/null")
             .with_hint("--continue-after signal waits for a signal instead (kill -USR1 PID)"));
     }
     Ok(Exercise {
-        http: arguments.http_probe.unwrap_or(true).then(HttpSettings::default),
-        http_required: arguments.http_probe == Some(true) || continue_after.contains(&ContinueAfter::Probe),
+        http: if probes { Some(http::settings(http)?) } else { None },
+        http_required: http::is_asked_for(http) || continue_after.contains(&ContinueAfter::Probe),
+        http_judgement: http::judgement(http),
         exec: arguments.exec.clone(),
         continue_after,
     })

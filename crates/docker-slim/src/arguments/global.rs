@@ -1,0 +1,61 @@
+//! Flags that every command takes, before or after its name.
+
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Flags that every command takes, before or after its name.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArguments {
+    /// Where to write the command's report (JSON); `off` for none.
+    #[arg(long, global = true, default_value = "slim.report.json", value_name = "FILE")]
+    pub report: String,
+    /// Folder that holds `.images` with the artifacts [default: the working directory].
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub state_path: Option<PathBuf>,
+    /// Address of the engine: unix:///path, tcp://host:port.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub host: Option<String>,
+    /// Name of the docker context to use.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub crt_context: Option<String>,
+    /// Say nothing but errors (and the JSON document, if asked for).
+    #[arg(long, global = true)]
+    pub quiet: bool,
+    /// Log at level debug.
+    #[arg(long, global = true)]
+    pub debug: bool,
+    /// Log at level info.
+    #[arg(long, global = true)]
+    pub verbose: bool,
+    /// Least level of what is logged to stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn)]
+    pub log_level: LogLevel,
+    /// How log lines are written.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// `json`: one JSON document on stdout, nothing else there.
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
+    pub output_format: OutputFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Text,
+    Json,
+}

@@ -1,0 +1,41 @@
+//! The command line as clap sees it: names, defaults and help, no logic; one file a group of flags. Flag names are
+//! those that users of DockerSlim know; what the table of flags adds to them is in [`crate::command_line`].
+
+mod build;
+mod container;
+mod exercise;
+mod global;
+mod http;
+mod keep;
+
+pub use build::BuildArguments;
+pub use container::ContainerArguments;
+pub use exercise::ExerciseArguments;
+pub use global::{GlobalArguments, LogFormat, LogLevel, OutputFormat};
+pub use http::HttpArguments;
+pub use keep::KeepArguments;
+
+use clap::{Parser, Subcommand};
+
+/// Makes a container image small: runs it, watches what its program really uses, and writes an image with that and
+/// nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "docker-slim", version, arg_required_else_help = true, max_term_width = 110)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: GlobalArguments,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Makes a slim image of a fat one.
+    #[command(visible_aliases = ["slim", "b"])]
+    Build(Box<BuildArguments>),
+    /// Shows the version of the program and of the formats it writes.
+    Version,
+    /// Serves an image's files; runs inside a container of that image.
+    #[command(hide = true)]
+    Collector,
+}
