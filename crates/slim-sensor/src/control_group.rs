@@ -12,7 +12,7 @@ pub enum Hierarchy {
 }
 
 /// v1 controllers by their number in the eBPF program, less one.
-const CONTROLLERS: [&str; 3] = ["memory", "pids", "devices"];
+const CONTROLLERS: [&str; 6] = ["memory", "pids", "devices", "freezer", "cpu", "cpuset"];
 
 /// The hierarchy of this machine.
 pub fn hierarchy() -> Hierarchy {
@@ -27,7 +27,7 @@ fn of_table(table: &str) -> Hierarchy {
         })
     };
     match CONTROLLERS.iter().position(|controller| in_v1(controller)) {
-        Some(index) => Hierarchy::Controller(u32::try_from(index + 1).expect("there are three")),
+        Some(index) => Hierarchy::Controller(u32::try_from(index + 1).expect("there are six")),
         None => Hierarchy::Unified,
     }
 }
@@ -56,6 +56,13 @@ mod tests {
         let table =
             "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t1\t1\nmemory\t0\t6\t1\npids\t8\t1\t1\n";
         assert_eq!(of_table(table), Hierarchy::Controller(2));
+    }
+
+    #[test]
+    fn a_container_is_known_by_whole_names_only() {
+        let names = names("abc");
+        assert!(names.contains(&"abc".to_owned()) && names.contains(&"docker-abc.scope".to_owned()));
+        assert!(!names.iter().any(|name| name.contains("conmon")));
     }
 
     #[test]

@@ -11,16 +11,18 @@ pub enum SensorError {
     Kernel { release: String, needed: &'static str },
     #[error("watch containers: this kernel has no {0}")]
     Feature(&'static str),
+    #[error("watch containers: this process sees only the processes of a pid namespace of its own")]
+    PidNamespace,
     #[error("load the eBPF program {name}: {reason}")]
     Program { name: &'static str, reason: String },
     #[error("{action}: {source}")]
-    Kernelcall { action: String, source: io::Error },
+    Call { action: String, source: io::Error },
     #[error("see the container's program start")]
     NotStarted,
     #[error("see everything: {what} ({count} lost)")]
     Dropped { what: String, count: u64, buffer_bytes: u32 },
-    #[error("watch the container: the sensor's thread has ended: {0}")]
-    Ended(String),
+    #[error("watch the container: the sensor's thread panicked")]
+    Panicked,
 }
 
 impl SensorError {
@@ -34,9 +36,10 @@ impl SensorError {
                      cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace,cap_kill,cap_dac_read_search+ep ./docker-slim"
                 }
                 Self::Kernel { .. } | Self::Feature(_) => "run it on a machine with a newer kernel (with BTF)",
+                Self::PidNamespace => "run it on the machine itself, or in a container with --pid=host",
                 Self::Program { .. } => "does the kernel allow eBPF (lockdown, sysctl kernel.unprivileged_bpf_disabled)?",
                 Self::Dropped { .. } => "the machine may be overloaded; try again when it is quieter",
-                Self::Kernelcall { .. } | Self::NotStarted | Self::Ended(_) => return None,
+                Self::Call { .. } | Self::NotStarted | Self::Panicked => return None,
             }
             .to_owned(),
         )
@@ -45,6 +48,6 @@ impl SensorError {
     /// Wraps a failed system call.
     pub(crate) fn call(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
-        move |source| Self::Kernelcall { action, source }
+        move |source| Self::Call { action, source }
     }
 }

@@ -1,35 +1,38 @@
-//! Puts events together to a Trace.
+//! Puts events together to what was seen.
 
-use crate::event::{Event, Header};
+use crate::event::{Event, FLAG_BELOW, Header};
+use crate::executable::{elf_interpreter, script_interpreter};
 use crate::marks::Marks;
-use crate::preflight;
+use crate::outcome;
 use crate::program::{CallSets, CallsKey};
-use crate::table::{self, ACCESS};
-use slim_trace::{
-    Abi, Access, FileAccess, Listening, Mount, Phase, Process, ProcessId, Socket, SystemCalls, Trace,
-    TracedPath, Transport,
-};
+use crate::table::ACCESS;
+use slim_trace::{Access, Listening, Phase, Process, ProcessId, TracedPath, Transport};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-const ENOENT: i32 = -2;
-const ENOTDIR: i32 = -20;
-/// `open_how.flags`, and what the eBPF program adds for a file that the call made.
-const O_ACCMODE: u64 = 3;
-const O_TRUNC: u64 = 0o1000;
-const MADE: u64 = 1 << 32;
+/// How deep the kernel follows scripts that are run by scripts.
+const SCRIPTS_MAX: usize = 5;
 
-/// Everything seen so far.
+/// A kind of socket: process, family, type, protocol, whether it was refused.
+pub type SocketKind = (u32, u16, u16, u16, bool);
+
+/// How and when a path was touched.
+pub type Touches = (BTreeSet<Access>, BTreeSet<Phase>);
+
+/// Everything seen so far. Processes go by the numbers that the eBPF program gave them.
 pub struct Gathered {
-    processes: BTreeMap<u32, Process>,
-    parents: HashMap<u32, u32>,
-    current: HashMap<u32, u32>,
-    files: HashMap<(Vec<u8>, u32), (BTreeSet<Access>, BTreeSet<Phase>)>,
-    calls: BTreeMap<CallsKey, CallSets>,
-    sockets: BTreeSet<(u32, u16, u16, u16, bool)>,
+    pub processes: BTreeMap<u32, Process>,
+    pub parents: HashMap<u32, u32>,
+    pub files: HashMap<(Vec<u8>, u32), Touches>,
+    pub calls: BTreeMap<CallsKey, CallSets>,
+    pub sockets: BTreeSet<SocketKind>,
     pub listening: BTreeSet<Listening>,
     pub last_activity: Instant,
+    /// What runs under a process id now, or ran there until a moment ago.
+    current: HashMap<u32, u32>,
+    ended: Vec<(u32, u32)>,
+    ended_before: Vec<(u32, u32)>,
     phase: Phase,
 }
 
@@ -38,12 +41,14 @@ impl Gathered {
         Self {
             processes: BTreeMap::new(),
             parents: HashMap::new(),
-            current: HashMap::new(),
             files: HashMap::new(),
             calls: BTreeMap::new(),
             sockets: BTreeSet::new(),
             listening: BTreeSet::new(),
             last_activity: Instant::now(),
+            current: HashMap::new(),
+            ended: Vec::new(),
+            ended_before: Vec::new(),
             phase: Phase::Startup,
         }
     }
@@ -52,106 +57,58 @@ impl Gathered {
         self.phase = phase;
     }
 
-    /// Takes an event. `Some(pid)`: this process was stopped and waits to be watched in full.
-    pub fn take(&mut self, event: Event<'_>, marks: Option<&Marks>) -> Option<i32> {
-        self.last_activity = Instant::now();
+    pub fn take(&mut self, event: Event<'_>, marks: Option<&Marks>) {
         match event {
             Event::Path { header, base, path } => self.path(header, base, path),
             Event::Fork(header) => self.fork(header),
-            Event::Exec { header, file, name, arguments } => {
-                self.exec(header, file, name, arguments, marks);
-                return (header.abi == 1).then_some(header.tgid.cast_signed());
+            Event::Exit(header) => self.ended.push((header.tgid, header.process)),
+            Event::Exec { header, file, name, arguments, directory } => {
+                self.exec(header, file, arguments, invoked_as(name, directory));
+                if let Some(marks) = marks {
+                    self.complete(header.process, marks);
+                }
             }
-            Event::Socket(header) => {
-                let (family, kind) = (header.flags as u16, (header.flags >> 16 & 0xf) as u16);
-                self.sockets.insert((
-                    header.process,
-                    family,
-                    kind,
-                    (header.flags >> 32) as u16,
-                    header.result < 0,
-                ));
-            }
+            Event::Socket(header) => self.socket(header),
             Event::Listen { header, address } => self.listen(header, address),
             Event::Calls { header, bits } => {
                 let key = CallsKey { process: header.process, phase: header.phase, abi: header.abi };
                 if let Some(sets) = CallSets::from_bytes(bits) {
-                    self.add_calls(key, sets);
+                    self.add_calls(key, &sets);
                 }
+                return;
             }
         }
-        None
+        self.last_activity = Instant::now();
     }
 
-    pub fn add_calls(&mut self, key: CallsKey, sets: CallSets) {
-        let old = self.calls.entry(key).or_insert(CallSets {
-            called: [0; 8],
-            passed: [0; 8],
-            refused: [0; 8],
-            missing: [0; 8],
-        });
-        for word in 0..sets.called.len() {
-            old.called[word] |= sets.called[word];
-            old.passed[word] |= sets.passed[word];
-            old.refused[word] |= sets.refused[word];
-            old.missing[word] |= sets.missing[word];
-        }
+    pub fn add_calls(&mut self, key: CallsKey, sets: &CallSets) {
+        self.calls.entry(key).or_default().add(sets);
     }
 
-    /// A file that was opened, as fanotify tells it. Whether it counted.
+    /// A file that was opened, as fanotify tells it. Whether a program of the container did.
     pub fn opened(&mut self, tgid: u32, path: &[u8], executed: bool) -> bool {
         let Some(process) = self.current.get(&tgid).copied() else { return false };
         if self.processes.get(&process).is_none_or(|process| process.executable.is_none()) {
             return false;
         }
-        if path.first() != Some(&b'/') || path.ends_with(b" (deleted)") {
-            return true;
-        }
         self.last_activity = Instant::now();
-        self.record(
-            path.to_vec(),
-            process,
-            if executed { Access::Execute } else { Access::Open },
-            self.phase,
-        );
+        let access = if executed { Access::Execute } else { Access::Open };
+        self.record(path.to_vec(), process, access, self.phase);
         true
     }
 
-    fn record(&mut self, path: Vec<u8>, process: u32, access: Access, phase: Phase) {
-        let (accesses, phases) = self.files.entry((path, process)).or_default();
-        accesses.insert(access);
-        phases.insert(phase);
-    }
-
-    fn path(&mut self, header: Header, base: &[u8], path: &[u8]) {
-        let base = if base.is_empty() { b"/" } else { base };
-        // A changed root: what the program calls absolute lies below it.
-        let relative = path.strip_prefix(b"/").filter(|_| base != b"/").unwrap_or(path);
-        let joined = TracedPath::join(base, relative).as_bytes().to_vec();
-        let phase = phase_of(header.phase);
-        let mut each = |access| self.record(joined.clone(), header.process, access, phase);
-        if header.result == ENOENT || header.result == ENOTDIR {
-            each(Access::Missing);
-            return;
-        }
-        each(ACCESS.get(usize::from(header.access)).copied().unwrap_or(Access::Stat));
-        if header.flags & O_ACCMODE != 0 || header.flags & O_TRUNC != 0 {
-            each(Access::Write);
-        }
-        if header.flags & MADE != 0 {
-            each(Access::Create);
+    /// Ends a round of reading: forgets the process ids of those that had ended before it. What fanotify has to say of
+    /// them has been read by now; the next one under that id is somebody else.
+    pub fn forget_ended(&mut self) {
+        for (tgid, process) in std::mem::replace(&mut self.ended_before, std::mem::take(&mut self.ended)) {
+            if self.current.get(&tgid) == Some(&process) {
+                self.current.remove(&tgid);
+            }
         }
     }
 
-    fn fork(&mut self, header: Header) {
-        let mut process = self.process(header.other).clone();
-        process.began = phase_of(header.phase);
-        self.parents.insert(header.process, header.other);
-        self.processes.insert(header.process, process);
-        self.current.insert(header.tgid, header.process);
-    }
-
-    fn process(&mut self, id: u32) -> &Process {
+    /// The process with this number, which may have been seen in nothing but its calls.
+    pub fn process(&mut self, id: u32) -> &Process {
         self.processes.entry(id).or_insert_with(|| Process {
             parent: None,
             began: Phase::Runtime,
@@ -163,48 +120,63 @@ impl Gathered {
         })
     }
 
-    fn exec(&mut self, header: Header, file: &[u8], name: &[u8], arguments: &[u8], marks: Option<&Marks>) {
+    fn record(&mut self, path: Vec<u8>, process: u32, access: Access, phase: Phase) {
+        let (accesses, phases) = self.files.entry((path, process)).or_default();
+        accesses.insert(access);
+        phases.insert(phase);
+    }
+
+    fn path(&mut self, header: Header, base: &[u8], path: &[u8]) {
+        if path.is_empty() && header.result < 0 {
+            return;
+        }
+        let path = full_path(base, path, header.flags & FLAG_BELOW != 0);
+        let asked = ACCESS.get(usize::from(header.access)).copied().unwrap_or(Access::Stat);
+        for access in outcome::accesses(asked, header.result, header.flags) {
+            self.record(path.clone(), header.process, access, phase_of(header.phase));
+        }
+    }
+
+    fn fork(&mut self, header: Header) {
+        let process = Process { began: phase_of(header.phase), ..self.process(header.other).clone() };
+        self.parents.insert(header.process, header.other);
+        self.processes.insert(header.process, process);
+        self.current.insert(header.tgid, header.process);
+    }
+
+    fn exec(&mut self, header: Header, file: &[u8], arguments: &[u8], invoked_as: Option<TracedPath>) {
         let began = phase_of(header.phase);
         self.process(header.other);
         self.parents.insert(header.process, header.other);
         self.current.insert(header.tgid, header.process);
-        let runtime = matches!(began, Phase::Runtime | Phase::RuntimeFiltered);
+        let is_runtime = matches!(began, Phase::Runtime | Phase::RuntimeFiltered);
+        let executable = (!is_runtime && !file.is_empty()).then(|| TracedPath::new(file));
         let argv = arguments.strip_suffix(b"\0").unwrap_or(arguments).split(|byte| *byte == 0);
-        let executable = (!runtime && !file.is_empty()).then(|| TracedPath::new(file));
-        let mut process = Process {
+        let process = Process {
             parent: None,
             began,
-            invoked_as: None,
+            invoked_as: invoked_as.filter(|invoked| executable.as_ref().is_some_and(|file| file != invoked)),
             interpreter: None,
             shebang: Vec::new(),
             argv: argv.map(slim_image::path::escape).collect(),
             executable,
         };
-        if let Some(executable) = process.executable.clone() {
-            process.invoked_as = invoked_as(header.tgid, name).filter(|invoked| *invoked != executable);
-            self.record(executable.as_bytes().to_vec(), header.process, Access::Execute, began);
-            if let Some(invoked) = &process.invoked_as {
-                self.record(invoked.as_bytes().to_vec(), header.process, Access::Execute, began);
-            }
+        for path in process.executable.iter().chain(&process.invoked_as) {
+            self.record(path.as_bytes().to_vec(), header.process, Access::Execute, began);
         }
         self.processes.insert(header.process, process);
-        if let Some(marks) = marks {
-            self.complete(header.process, marks);
-        }
     }
 
     /// Fills in what an executed file itself says: its ELF interpreter, the interpreters of a script.
-    pub fn complete(&mut self, id: u32, marks: &Marks) {
-        const HEAD: usize = 64 << 10;
-        const SCRIPTS: usize = 4;
+    fn complete(&mut self, id: u32, marks: &Marks) {
         let Some(process) = self.processes.get(&id).cloned() else { return };
         let Some(executable) = &process.executable else { return };
-        let head = |path: &[u8]| marks.head(path, HEAD).unwrap_or_default();
-        let interpreter = elf_interpreter(&head(executable.as_bytes()));
+        let file = |path: &TracedPath| marks.file(path.as_bytes()).ok();
+        let interpreter = file(executable).and_then(|file| elf_interpreter(&file));
         let mut shebang = Vec::new();
         let mut script = process.invoked_as.clone();
-        while let Some(path) = script.take().filter(|_| shebang.len() < SCRIPTS) {
-            script = script_interpreter(&head(path.as_bytes()));
+        while let Some(path) = script.filter(|_| shebang.len() < SCRIPTS_MAX) {
+            script = file(&path).and_then(|file| script_interpreter(&file));
             shebang.extend(script.clone());
         }
         for path in interpreter.iter().chain(&shebang) {
@@ -220,6 +192,11 @@ impl Gathered {
         }
     }
 
+    fn socket(&mut self, header: Header) {
+        let [family, kind, protocol] = [0, 16, 32].map(|shift| low(header.flags >> shift));
+        self.sockets.insert((header.process, family, kind, protocol, header.result < 0));
+    }
+
     fn listen(&mut self, header: Header, address: &[u8]) {
         const AF_INET: u32 = 2;
         const SOCK_DGRAM: u16 = 2;
@@ -230,74 +207,19 @@ impl Gathered {
             IpAddr::V6(Ipv6Addr::from(bytes))
         };
         let transport = if header.access == SOCK_DGRAM { Transport::Udp } else { Transport::Tcp };
-        let port = header.flags as u16;
+        let port = low(header.flags);
         if port != 0 {
             self.listening.insert(Listening { process: ProcessId(header.process), transport, address, port });
         }
     }
-
-    /// The Trace of all that was seen.
-    pub fn into_trace(mut self, image: String, mounts: Vec<Mount>) -> Trace {
-        for id in self.calls.keys().map(|key| key.process).collect::<BTreeSet<_>>() {
-            self.process(id);
-        }
-        let numbers: HashMap<u32, ProcessId> =
-            self.processes.keys().zip(0..).map(|(id, number)| (*id, ProcessId(number))).collect();
-        let number = |id: u32| numbers.get(&id).copied().unwrap_or(ProcessId(0));
-        let is_program =
-            |id: &u32| self.processes.get(id).is_some_and(|process| process.executable.is_some());
-        let mut trace = Trace::empty(image);
-        trace.kernel = preflight::release();
-        trace.architecture = "amd64".to_owned();
-        trace.mounts = mounts;
-        trace.files = self
-            .files
-            .iter()
-            .map(|((path, process), (access, phases))| FileAccess {
-                path: TracedPath::new(path.clone()),
-                process: number(*process),
-                access: access.clone(),
-                phases: phases.clone(),
-            })
-            .collect();
-        trace.files.sort();
-        trace.system_calls =
-            self.calls.iter().map(|(key, sets)| system_calls(number(key.process), *key, sets)).collect();
-        trace.system_calls.sort();
-        trace.sockets = self
-            .sockets
-            .iter()
-            .map(|&(process, family, socket_type, protocol, refused)| Socket {
-                process: number(process),
-                family,
-                socket_type,
-                protocol,
-                refused,
-            })
-            .collect();
-        trace.sockets.sort();
-        trace.listening = self
-            .listening
-            .iter()
-            .map(|listening| Listening { process: number(listening.process.0), ..listening.clone() })
-            .collect();
-        trace.processes = self
-            .processes
-            .iter()
-            .map(|(id, process)| Process {
-                parent: self
-                    .parents
-                    .get(id)
-                    .filter(|parent| is_program(parent))
-                    .map(|parent| number(*parent)),
-                ..process.clone()
-            })
-            .collect();
-        trace
-    }
 }
 
-fn phase_of(number: u16) -> Phase {
+fn low(number: u64) -> u16 {
+    u16::try_from(number & 0xffff).expect("sixteen bits fit")
+}
+
+/// The phase that a number in the eBPF program stands for.
+pub fn phase_of(number: u16) -> Phase {
     match number {
         0 => Phase::Runtime,
         1 => Phase::RuntimeFiltered,
@@ -307,79 +229,94 @@ fn phase_of(number: u16) -> Phase {
     }
 }
 
-fn system_calls(process: ProcessId, key: CallsKey, sets: &CallSets) -> SystemCalls {
-    let abi = match key.abi {
-        1 => Abi::X86,
-        2 => Abi::X32,
-        _ => Abi::X86_64,
+/// A path seen from the container's root. For an absolute one the base is the task's own root, which is empty unless it
+/// was changed; `below` is for those that count as relative though they begin with a slash.
+fn full_path(base: &[u8], path: &[u8], below: bool) -> Vec<u8> {
+    let base = if base.is_empty() { b"/" } else { base };
+    let relative = if below || base != b"/" {
+        &path[path.iter().take_while(|byte| **byte == b'/').count()..]
+    } else {
+        path
     };
-    let names = |set: [u64; 8]| -> BTreeSet<String> {
-        (0..512_u32)
-            .filter(|number| set[*number as usize / 64] & (1 << (number % 64)) != 0)
-            .map(|number| table::name_of(abi, number))
-            .collect()
-    };
-    let (refused, missing) = (names(sets.refused), names(sets.missing));
-    let passed = names(sets.passed);
-    // A call without an end (exit) counts as let through.
-    let calls = names(sets.called)
-        .into_iter()
-        .filter(|name| passed.contains(name) || !(refused.contains(name) || missing.contains(name)))
-        .collect();
-    let mut denied: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (set, error) in [(refused, "EPERM"), (missing, "ENOSYS")] {
-        for name in set {
-            denied.entry(name).or_default().insert(error.to_owned());
-        }
-    }
-    SystemCalls { process, phase: phase_of(key.phase), abi, calls, denied }
+    TracedPath::join(base, relative).as_bytes().to_vec()
 }
 
-/// What was handed to exec, as an absolute path.
-fn invoked_as(tgid: u32, name: &[u8]) -> Option<TracedPath> {
-    if name.first() == Some(&b'/') {
-        return (!name.starts_with(b"/dev/fd/")).then(|| TracedPath::new(name));
-    }
-    let directory = std::fs::read_link(format!("/proc/{tgid}/cwd")).ok()?;
-    Some(TracedPath::join(std::os::unix::ffi::OsStrExt::as_bytes(directory.as_os_str()), name))
-}
-
-/// PT_INTERP of an ELF file of either class, from its first bytes.
-fn elf_interpreter(head: &[u8]) -> Option<TracedPath> {
-    const PT_INTERP: u64 = 3;
-    if !head.starts_with(b"\x7fELF") {
+/// What was handed to exec, as an absolute path. A descriptor's name is none.
+fn invoked_as(name: &[u8], directory: &[u8]) -> Option<TracedPath> {
+    if name.is_empty() || name.starts_with(b"/dev/fd/") {
         return None;
     }
-    let wide = *head.get(4)? == 2;
-    let number = |at: usize, bytes: usize| -> Option<u64> {
-        let slice = head.get(at..at.checked_add(bytes)?)?;
-        Some(slice.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-    };
-    let (table, entry, count) = if wide {
-        (number(32, 8)?, number(54, 2)?, number(56, 2)?)
-    } else {
-        (number(28, 4)?, number(42, 2)?, number(44, 2)?)
-    };
-    for index in 0..count {
-        let at = usize::try_from(table.checked_add(index.checked_mul(entry)?)?).ok()?;
-        if number(at, 4)? == PT_INTERP {
-            let (offset, size) = if wide {
-                (number(at + 8, 8)?, number(at + 32, 8)?)
-            } else {
-                (number(at + 4, 4)?, number(at + 16, 4)?)
-            };
-            let (offset, size) = (usize::try_from(offset).ok()?, usize::try_from(size).ok()?);
-            let name = head.get(offset..offset.checked_add(size)?)?;
-            let name = name.strip_suffix(b"\0").unwrap_or(name);
-            return (name.first() == Some(&b'/')).then(|| TracedPath::new(name));
-        }
-    }
-    None
+    Some(TracedPath::join(if directory.is_empty() { b"/" } else { directory }, name))
 }
 
-/// The interpreter of a script's `#!` line.
-fn script_interpreter(head: &[u8]) -> Option<TracedPath> {
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let name = line.split(|byte| *byte == b' ' || *byte == b'\t').find(|word| !word.is_empty())?;
-    (name.first() == Some(&b'/')).then(|| TracedPath::new(name))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PID: u32 = 77;
+
+    fn header(process: u32, other: u32) -> Header {
+        Header { kind: 0, phase: 2, process, tgid: PID, other, access: 0, abi: 0, result: 0, flags: 0 }
+    }
+
+    fn exec(gathered: &mut Gathered, name: &[u8], directory: &[u8]) {
+        let event = Event::Exec {
+            header: header(1, 0),
+            file: b"/bin/busybox",
+            name,
+            arguments: b"sh\0-c\0\0",
+            directory,
+        };
+        gathered.take(event, None);
+    }
+
+    #[test]
+    fn paths_start_from_their_base() {
+        assert_eq!(full_path(b"", b"/etc/passwd", false), b"/etc/passwd");
+        assert_eq!(full_path(b"", b"etc", false), b"/etc");
+        assert_eq!(full_path(b"/srv", b"", false), b"/srv");
+        assert_eq!(full_path(b"", b"", false), b"/");
+    }
+
+    #[test]
+    fn absolute_paths_of_a_changed_root_lie_below_it() {
+        assert_eq!(full_path(b"/jail", b"/etc/passwd", false), b"/jail/etc/passwd");
+        assert_eq!(full_path(b"", b"/etc/passwd", true), b"/etc/passwd");
+        assert_eq!(full_path(b"/jail", b"//x", true), b"/jail/x");
+    }
+
+    #[test]
+    fn a_relative_name_is_completed_with_the_working_directory() {
+        assert_eq!(invoked_as(b"./run", b"/srv"), Some(TracedPath::new("/srv/./run")));
+        assert_eq!(invoked_as(b"run", b""), Some(TracedPath::new("/run")));
+        assert_eq!(invoked_as(b"/dev/fd/3", b""), None);
+    }
+
+    #[test]
+    fn an_empty_argument_is_an_argument() {
+        let mut gathered = Gathered::new();
+        exec(&mut gathered, b"/bin/sh", b"");
+        assert_eq!(gathered.processes[&1].argv, ["sh", "-c", ""]);
+        assert_eq!(gathered.processes[&1].invoked_as, Some(TracedPath::new("/bin/sh")));
+    }
+
+    #[test]
+    fn opens_of_a_process_that_just_ended_still_count() {
+        let mut gathered = Gathered::new();
+        assert!(!gathered.opened(PID, b"/a", false), "of nobody we know");
+        exec(&mut gathered, b"/bin/sh", b"");
+        gathered.take(Event::Exit(header(1, 0)), None);
+        gathered.forget_ended();
+        assert!(gathered.opened(PID, b"/a", false));
+        gathered.forget_ended();
+        assert!(!gathered.opened(PID, b"/a", false), "the process id may be somebody else's by now");
+    }
+
+    #[test]
+    fn a_failed_call_with_an_empty_path_tells_nothing() {
+        let mut gathered = Gathered::new();
+        let failed = Header { result: -2, ..header(1, 0) };
+        gathered.take(Event::Path { header: failed, base: b"/srv", path: b"" }, None);
+        assert!(gathered.files.is_empty());
+    }
 }

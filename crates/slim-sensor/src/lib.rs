@@ -4,12 +4,16 @@
 //! (names, results, the paths they name); fanotify sees every file that is really opened, whatever way the kernel was
 //! asked. This is the one crate that uses `unsafe`: for values shared with the eBPF program.
 
+mod assembly;
 mod control_group;
 mod error;
 mod event;
+mod executable;
 mod gathering;
 mod marks;
+mod mounts;
 mod observer;
+mod outcome;
 mod preflight;
 mod program;
 mod sensor;

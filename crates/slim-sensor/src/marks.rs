@@ -1,25 +1,38 @@
 //! fanotify on the container's file systems: every file that is really opened, whatever way the kernel was asked.
 
 use crate::error::SensorError;
-use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use crate::mounts;
+use nix::errno::Errno;
+use nix::sys::fanotify::{EventFFlags, Fanotify, FanotifyEvent, InitFlags, MarkFlags, MaskFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use slim_image::ImagePath;
 use slim_trace::{Mount, MountKind};
+use std::cell::Cell;
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// One opened file.
+/// One opened file. Holds a descriptor of it.
 pub struct Opened {
     pub tgid: u32,
     /// From the container's root.
     pub path: Vec<u8>,
     pub executed: bool,
-    event: nix::sys::fanotify::FanotifyEvent,
+    event: FanotifyEvent,
+}
+
+/// What one reading of the queue gave.
+#[derive(Default)]
+pub struct Batch {
+    pub opened: Vec<Opened>,
+    /// Events that are gone.
+    pub lost: u64,
+    /// Whether there may be more.
+    pub more: bool,
 }
 
 /// The marks of one container, and its root folder, held open so that it can be read as long as we want.
@@ -27,63 +40,68 @@ pub struct Marks {
     fanotify: Fanotify,
     root: OwnedFd,
     pub mounts: Vec<Mount>,
+    /// Image volumes by the kernel's number of their mount: when the container has ended, their files have lost the
+    /// path in front of them.
+    volumes: Vec<(u64, ImagePath)>,
+    /// Whether the kernel knows marks that do not keep an inode in memory (since 5.19).
+    evictable: Cell<bool>,
 }
 
 impl Marks {
     /// Marks the root file system of a stopped process, and the image's volumes in it.
     ///
     /// # Errors
-    /// When the process is gone or the kernel refuses a mark.
+    /// When the process is gone, its root is our own, or the kernel refuses a mark.
     pub fn of_process(pid: i32, image_volumes: &[ImagePath]) -> Result<Self, SensorError> {
-        let root_path = PathBuf::from(format!("/proc/{pid}/root/"));
-        let identity = |path: &PathBuf| fs::metadata(path).map(|data| (data.dev(), data.ino()));
-        let theirs =
-            identity(&root_path).map_err(SensorError::call(format!("look at the root of process {pid}")))?;
-        let ours = identity(&PathBuf::from("/")).map_err(SensorError::call("look at the root folder"))?;
-        if theirs == ours {
-            let same = io::Error::other("it is our own root, which must not be marked");
-            return Err(SensorError::call(format!("mark the root of process {pid}"))(same));
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&root_path, flags, Mode::empty())
-            .map_err(|error| SensorError::call(format!("open the root of process {pid}"))(error.into()))?;
+        let root = root_of(pid)?;
         let table = fs::read_to_string(format!("/proc/{pid}/mountinfo"))
             .map_err(SensorError::call(format!("read the mounts of process {pid}")))?;
-        let mounts = mounts(&table, image_volumes);
         let fanotify = Fanotify::init(
             InitFlags::FAN_CLASS_NOTIF
                 | InitFlags::FAN_CLOEXEC
                 | InitFlags::FAN_NONBLOCK
                 | InitFlags::FAN_UNLIMITED_QUEUE
                 | InitFlags::FAN_UNLIMITED_MARKS,
-            EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC | EventFFlags::O_LARGEFILE,
+            // The kernel opens the file for us: a pipe must not keep it waiting for its other end.
+            EventFFlags::O_RDONLY
+                | EventFFlags::O_CLOEXEC
+                | EventFFlags::O_LARGEFILE
+                | EventFFlags::O_NONBLOCK,
         )
         .map_err(|error| SensorError::call("start fanotify")(error.into()))?;
-        let marks = Self { fanotify, root, mounts };
-        marks.mark(pid)?;
+        let mut marks = Self {
+            fanotify,
+            root,
+            mounts: mounts::parse(&table, image_volumes),
+            volumes: Vec::new(),
+            evictable: Cell::new(true),
+        };
+        for mount in marks.mounts.clone() {
+            if mount.kind != MountKind::Other {
+                marks.mark(&mount)?;
+            }
+        }
         Ok(marks)
     }
 
-    fn mark(&self, pid: i32) -> Result<(), SensorError> {
-        for mount in self.mounts.iter().filter(|mount| mount.kind != MountKind::Other) {
-            // Only an overlay's super block belongs to this container alone.
-            let scope = if mount.kind == MountKind::Root && mount.file_system == "overlay" {
-                MarkFlags::FAN_MARK_FILESYSTEM
-            } else {
-                MarkFlags::FAN_MARK_MOUNT
-            };
-            let mut path = format!("/proc/{pid}/root").into_bytes();
-            path.extend(mount.path.as_bytes());
-            self.fanotify
-                .mark(
-                    MarkFlags::FAN_MARK_ADD | scope,
-                    MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC | MaskFlags::FAN_ONDIR,
-                    self.root.as_fd(),
-                    Some(OsStr::from_bytes(&path)),
-                )
-                .map_err(|error| {
-                    SensorError::call(format!("mark {} of the container", mount.path))(error.into())
-                })?;
+    fn mark(&mut self, mount: &Mount) -> Result<(), SensorError> {
+        let failed =
+            |error: io::Error| SensorError::call(format!("mark {} of the container", mount.path))(error);
+        let target = self.open(mount.path.as_bytes(), OFlags::PATH).map_err(failed)?;
+        // Only such a super block belongs to this container alone.
+        let is_own =
+            mount.kind == MountKind::Root && matches!(&*mount.file_system, "overlay" | "fuse.fuse-overlayfs");
+        let scope = if is_own { MarkFlags::FAN_MARK_FILESYSTEM } else { MarkFlags::FAN_MARK_MOUNT };
+        self.fanotify
+            .mark(
+                MarkFlags::FAN_MARK_ADD | scope,
+                MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC | MaskFlags::FAN_ONDIR,
+                &target,
+                Some(descriptor_path(&target).as_path()),
+            )
+            .map_err(|error| failed(error.into()))?;
+        if mount.kind == MountKind::ImageVolume {
+            self.volumes.push((mount_number(target.as_fd()).map_err(failed)?, mount.path.clone()));
         }
         Ok(())
     }
@@ -93,96 +111,120 @@ impl Marks {
         self.fanotify.as_fd()
     }
 
-    /// Reads what is waiting. The second value counts queue overflows.
-    pub fn read(&self) -> (Vec<Opened>, u64) {
-        let mut opened = Vec::new();
-        let mut overflows = 0;
-        while let Ok(events) = self.fanotify.read_events() {
-            for event in events {
-                if event.mask().contains(MaskFlags::FAN_Q_OVERFLOW) {
-                    overflows += 1;
-                    continue;
-                }
-                let Some(fd) = event.fd() else { continue };
-                let Ok(link) = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())) else { continue };
-                opened.push(Opened {
+    /// Reads what is waiting, but no more than a process may have open files.
+    pub fn read(&self) -> Batch {
+        let mut batch = Batch::default();
+        let events = match self.fanotify.read_events() {
+            Ok(events) => events,
+            Err(Errno::EAGAIN | Errno::EINTR) => return batch,
+            Err(error) => {
+                // A file that cannot be opened a second time: its event is gone, those behind it are not.
+                tracing::debug!(%error, "an opened file could not be told");
+                return Batch {
+                    lost: u64::from(!matches!(error, Errno::ENXIO | Errno::ENODEV)),
+                    more: true,
+                    ..batch
+                };
+            }
+        };
+        batch.more = !events.is_empty();
+        for event in events {
+            if event.mask().contains(MaskFlags::FAN_Q_OVERFLOW) {
+                batch.lost += 1;
+            } else if let Some(path) = event.fd().and_then(|fd| self.path_of(fd)) {
+                batch.opened.push(Opened {
                     tgid: event.pid().unsigned_abs(),
-                    path: link.into_os_string().into_vec(),
+                    path,
                     executed: event.mask().contains(MaskFlags::FAN_OPEN_EXEC),
                     event,
                 });
+            } else {
+                batch.lost += 1;
             }
         }
-        (opened, overflows)
+        batch
     }
 
-    /// Opens of the same kind of this file are no news any more.
+    /// The path of an open file, from the container's root.
+    fn path_of(&self, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
+        const DELETED: &[u8] = b" (deleted)";
+        let mut path = fs::read_link(descriptor_path(&file)).ok()?.into_os_string().into_vec();
+        if path.ends_with(DELETED) && rustix::fs::fstat(file).is_ok_and(|data| data.st_nlink == 0) {
+            path.truncate(path.len() - DELETED.len());
+        }
+        if let Some(volume) = self.volume_of(file)
+            && !ImagePath::new(&path).is_within(volume)
+        {
+            path = [volume.as_bytes(), &path].concat();
+        }
+        (path.first() == Some(&b'/')).then_some(path)
+    }
+
+    fn volume_of(&self, file: BorrowedFd<'_>) -> Option<&ImagePath> {
+        if self.volumes.is_empty() {
+            return None;
+        }
+        let number = mount_number(file).ok()?;
+        self.volumes.iter().find(|(volume, _)| *volume == number).map(|(_, path)| path)
+    }
+
+    /// Opens of the same kind of this file are no news any more. (Only of the same kind: an exec after an open is.)
     pub fn ignore(&self, opened: &Opened) {
-        let Some(fd) = opened.event.fd() else { return };
+        let Some(file) = opened.event.fd() else { return };
         let seen = opened.event.mask() & (MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC);
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let path = descriptor_path(&file);
         let flags = MarkFlags::FAN_MARK_ADD
             | MarkFlags::FAN_MARK_IGNORED_MASK
             | MarkFlags::FAN_MARK_IGNORED_SURV_MODIFY;
-        // Without it there are more events, nothing else.
-        if let Err(error) = self.fanotify.mark(flags, seen, self.root.as_fd(), Some(path.as_str())) {
+        let mark = |flags| self.fanotify.mark(flags, seen, file, Some(path.as_path()));
+        if self.evictable.get() {
+            match mark(flags | MarkFlags::FAN_MARK_EVICTABLE) {
+                Err(Errno::EINVAL) => self.evictable.set(false),
+                _ => return,
+            }
+        }
+        // Without the mark there are more events, nothing else.
+        if let Err(error) = mark(flags) {
             tracing::debug!(%error, "a file that was seen could not be ignored");
         }
     }
 
-    /// The first bytes of a file in the container.
-    pub fn head(&self, path: &[u8], bytes: usize) -> io::Result<Vec<u8>> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
-        let mut head = Vec::new();
-        fs::File::from(file).take(bytes as u64).read_to_end(&mut head)?;
-        Ok(head)
+    /// Opens a file of the container for reading; links lead nowhere outside of it.
+    pub fn file(&self, path: &[u8]) -> io::Result<File> {
+        Ok(self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into())
+    }
+
+    fn open(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat2(
+            &self.root,
+            OsStr::from_bytes(path),
+            flags,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT,
+        )?)
     }
 }
 
-/// The mounts of a container, sorted by path. An anonymous volume where the image has a VOLUME holds the image's own
-/// content; engines give such volumes names of 64 hexadecimal digits.
-fn mounts(table: &str, image_volumes: &[ImagePath]) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = table
-        .lines()
-        .filter_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let mut columns = before.split(' ').skip(3);
-            let (source, target) = (columns.next()?, columns.next()?);
-            let path = ImagePath::new(unescape(target));
-            let anonymous = source
-                .split('/')
-                .any(|part| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit()));
-            let kind = match () {
-                () if path.is_root() => MountKind::Root,
-                () if anonymous && image_volumes.contains(&path) => MountKind::ImageVolume,
-                () => MountKind::Other,
-            };
-            Some(Mount { path, kind, file_system: after.split(' ').next()?.to_owned() })
-        })
-        .collect();
-    mounts.sort();
-    mounts.dedup();
-    mounts
+/// Opens the root folder of a process, which must not be our own.
+fn root_of(pid: i32) -> Result<OwnedFd, SensorError> {
+    let path = PathBuf::from(format!("/proc/{pid}/root/"));
+    let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino()));
+    let theirs = identity(&path).map_err(SensorError::call(format!("look at the root of process {pid}")))?;
+    let ours = identity(Path::new("/")).map_err(SensorError::call("look at the root folder"))?;
+    if theirs == ours {
+        let same = io::Error::other("it is our own root, which must not be marked");
+        return Err(SensorError::call(format!("mark the root of process {pid}"))(same));
+    }
+    rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| SensorError::call(format!("open the root of process {pid}"))(error.into()))
 }
 
-/// mountinfo writes space, tab, newline and backslash in octal.
-fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        let octal =
-            behind.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &rest[4..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    bytes
+fn descriptor_path(file: &impl AsFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
+}
+
+/// The kernel's number of the mount that a file was opened through (since 5.8).
+fn mount_number(file: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
 }

@@ -7,6 +7,9 @@ use std::path::Path;
 /// `bpf_loop` came with 5.17.
 const LEAST_KERNEL: (u32, u32) = (5, 17);
 
+/// PROC_PID_INIT_INO of the kernel.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 /// Capabilities by their bit in `CapEff`.
 const CAPABILITIES: [(&str, u32); 6] = [
     ("DAC_READ_SEARCH", 2),
@@ -35,6 +38,10 @@ pub fn preflight() -> Result<(), SensorError> {
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Err(SensorError::Feature("BTF (/sys/kernel/btf/vmlinux)"));
     }
+    // Process ids in events are those of the machine.
+    if fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace != Path::new(FIRST_PID_NAMESPACE)) {
+        return Err(SensorError::PidNamespace);
+    }
     Ok(())
 }
 
@@ -52,7 +59,8 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
     CAPABILITIES.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect()
 }
 
-fn version(release: &str) -> Option<(u32, u32)> {
+/// The first two numbers of a release.
+pub fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }

@@ -3,16 +3,17 @@
 use crate::control_group::{self, Hierarchy};
 use crate::error::SensorError;
 use crate::event;
-use crate::table::{self, CALLS_MAX, Call};
-use aya::maps::{Array, HashMap, MapData, RingBuf};
+use crate::table::{self, Call};
+use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf, EbpfLoader};
 use slim_trace::{Abi, Phase};
-use std::os::fd::{AsRawFd, RawFd};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer.bpf.o"));
 
-/// Programs and their tracepoints. The order matters: what marks tasks comes before what asks for the marks.
+/// Programs and their tracepoints, in the order of attaching: what marks tasks comes before what asks for the marks.
 const PROGRAMS: [(&str, &str); 6] = [
     ("on_exec", "sched_process_exec"),
     ("on_fork", "sched_process_fork"),
@@ -21,26 +22,35 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("on_enter", "sys_enter"),
     ("on_control_group", "cgroup_mkdir"),
 ];
+/// Programs that not every kernel takes; each by itself, and the first that is taken is enough.
+const OPTIONAL: [(&str, &str); 2] =
+    [("on_submit", "io_uring_submit_req"), ("on_submit_old", "io_uring_submit_sqe")];
+/// Where the second of them tells the request first.
+const OLD_SUBMIT_KERNEL: (u32, u32) = (5, 19);
+
 const NAME_BYTES: usize = 128;
-const CALL_WORDS: usize = 8;
+const CALL_WORDS: usize = 10;
+/// Numbers of calls that are looked at lie below this.
+pub const CALLS_MAX: u32 = 640;
+const LEAST_BUFFER_BYTES: u32 = 4096;
+const MOST_BUFFER_BYTES: u32 = 1 << 30;
 
 /// What may be lost, in the order of `enum drop`.
 const DROPS: [&str; 4] = [
     "the ring buffer was full",
     "a table of the eBPF program was full",
-    "a path could not be read",
+    "what a call named could not be read",
     "a path was longer than the kernel allows",
 ];
+const MISSES: &str = "the eBPF program was asked while it was busy";
 
 /// `struct state` of the eBPF program.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 struct State {
     runtime_root: u64,
-    phase: u32,
     stopped: u32,
     next_process: u32,
-    spare: u32,
 }
 
 // SAFETY: plain integers without padding.
@@ -48,7 +58,7 @@ unsafe impl aya::Pod for State {}
 
 /// The calls of one process in one phase, a bit a number: made, let through, refused with EPERM, with ENOSYS.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallSets {
     pub called: [u64; CALL_WORDS],
     pub passed: [u64; CALL_WORDS],
@@ -75,9 +85,13 @@ unsafe impl aya::Pod for CallsKey {}
 pub struct Program {
     events: RingBuf<MapData>,
     states: Array<MapData, State>,
+    phases: Array<MapData, u32>,
     drops: Array<MapData, u64>,
     calls: HashMap<MapData, CallsKey, CallSets>,
-    _ebpf: Ebpf,
+    /// `None` once detached.
+    ebpf: Option<Ebpf>,
+    /// What was counted at the moment of detaching.
+    missed: u64,
 }
 
 impl Program {
@@ -85,7 +99,7 @@ impl Program {
     ///
     /// # Errors
     /// When the kernel refuses a program or has no BTF.
-    pub fn load(container: &str, buffer_bytes: u32) -> Result<Self, SensorError> {
+    pub fn load(container: &str, buffer_bytes: u32, kernel: Option<(u32, u32)>) -> Result<Self, SensorError> {
         let btf = Btf::from_sys_fs().map_err(|_| SensorError::Feature("BTF (/sys/kernel/btf/vmlinux)"))?;
         let (unified, controller) = match control_group::hierarchy() {
             Hierarchy::Unified => (1_u32, 0_u32),
@@ -95,23 +109,25 @@ impl Program {
             .btf(Some(&btf))
             .override_global("unified", &unified, true)
             .override_global("controller", &controller, true)
-            .map_max_entries("events", buffer_bytes)
+            .map_max_entries("events", buffer(buffer_bytes))
             .load(OBJECT)
             .map_err(|error| failed("object", &error))?;
         fill(&mut ebpf, container)?;
         let mut program = Self {
-            events: RingBuf::try_from(take(&mut ebpf, "events")?)
-                .map_err(|error| failed("events", &error))?,
-            states: Array::try_from(take(&mut ebpf, "states")?).map_err(|error| failed("states", &error))?,
-            drops: Array::try_from(take(&mut ebpf, "drops")?).map_err(|error| failed("drops", &error))?,
-            calls: HashMap::try_from(take(&mut ebpf, "system_calls")?)
-                .map_err(|error| failed("system_calls", &error))?,
-            _ebpf: ebpf,
+            events: take(&mut ebpf, "events", RingBuf::try_from)?,
+            states: take(&mut ebpf, "states", Array::try_from)?,
+            phases: take(&mut ebpf, "phases", Array::try_from)?,
+            drops: take(&mut ebpf, "drops", Array::try_from)?,
+            calls: take(&mut ebpf, "system_calls", HashMap::try_from)?,
+            ebpf: None,
+            missed: 0,
         };
         program.enter_phase(Phase::Startup)?;
         for (name, tracepoint) in PROGRAMS {
-            attach(&mut program._ebpf, &btf, name, tracepoint)?;
+            attach(&mut ebpf, &btf, name, tracepoint)?;
         }
+        attach_optional(&mut ebpf, &btf, kernel);
+        program.ebpf = Some(ebpf);
         Ok(program)
     }
 
@@ -120,10 +136,13 @@ impl Program {
     /// # Errors
     /// When the map cannot be written.
     pub fn enter_phase(&mut self, phase: Phase) -> Result<(), SensorError> {
-        let mut state = self.states.get(&0, 0).map_err(|error| failed("states", &error))?;
-        state.phase = number(phase);
-        // The eBPF program changes the other fields: only at moments when this one is not written.
-        self.states.set(0, state, 0).map_err(|error| failed("states", &error))
+        self.phases.set(0, number(phase), 0).map_err(|error| failed("phases", &error))
+    }
+
+    /// The process that was stopped at the container's first exec.
+    pub fn stopped(&self) -> Option<i32> {
+        let state = self.states.get(&0, 0).ok()?;
+        (state.stopped != 0).then_some(state.stopped.cast_signed())
     }
 
     /// The descriptor that is readable when there are events.
@@ -131,13 +150,23 @@ impl Program {
         self.events.as_raw_fd()
     }
 
-    /// Hands every waiting event to `each`.
-    pub fn drain(&mut self, each: &mut dyn FnMut(event::Event<'_>)) {
+    /// Hands every waiting event to `each`; how many there were.
+    pub fn drain(&mut self, each: &mut dyn FnMut(event::Event<'_>)) -> usize {
+        let mut count = 0;
         while let Some(item) = self.events.next() {
+            count += 1;
             match event::parse(&item) {
                 Some(event) => each(event),
                 None => tracing::error!(bytes = item.len(), "an event that this program does not know"),
             }
+        }
+        count
+    }
+
+    /// Ends the watching. What was seen can still be drained.
+    pub fn detach(&mut self) {
+        if let Some(ebpf) = self.ebpf.take() {
+            self.missed = missed(&ebpf);
         }
     }
 
@@ -146,29 +175,45 @@ impl Program {
         self.calls.iter().flatten().collect()
     }
 
-    /// What was lost so far, by what it was.
+    /// What was lost so far, by what it was. Complete only after detaching.
     pub fn drops(&self) -> Vec<(&'static str, u64)> {
-        DROPS
-            .iter()
-            .zip(self.drops.iter())
-            .filter_map(|(what, count)| count.ok().filter(|count| *count > 0).map(|count| (*what, count)))
-            .collect()
+        let counted =
+            DROPS.iter().zip(self.drops.iter()).filter_map(|(what, count)| Some((*what, count.ok()?)));
+        counted.chain([(MISSES, self.missed)]).filter(|(_, count)| *count > 0).collect()
     }
 }
 
 impl CallSets {
     /// Reads the sets from an event.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut sets = Self { called: [0; 8], passed: [0; 8], refused: [0; 8], missing: [0; 8] };
-        let words: Vec<u64> = bytes
-            .chunks_exact(8)
-            .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")))
-            .collect();
-        let (sets_of_words, rest) = words.as_chunks::<CALL_WORDS>();
-        let [called, passed, refused, missing] = sets_of_words else { return None };
-        (sets.called, sets.passed, sets.refused, sets.missing) = (*called, *passed, *refused, *missing);
-        rest.is_empty().then_some(sets)
+        let (words, rest) = bytes.as_chunks::<8>();
+        let words: Vec<u64> = words.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+        let (sets, more) = words.as_chunks::<CALL_WORDS>();
+        let [called, passed, refused, missing] = *sets else { return None };
+        (rest.is_empty() && more.is_empty()).then_some(Self { called, passed, refused, missing })
     }
+
+    /// Whether a number is in one of the sets.
+    pub fn has(set: &[u64; CALL_WORDS], number: u32) -> bool {
+        set.get(number as usize / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    /// Adds what is in `more`.
+    pub fn add(&mut self, more: &Self) {
+        for (words, more) in [
+            (&mut self.called, &more.called),
+            (&mut self.passed, &more.passed),
+            (&mut self.refused, &more.refused),
+            (&mut self.missing, &more.missing),
+        ] {
+            words.iter_mut().zip(more).for_each(|(word, more)| *word |= more);
+        }
+    }
+}
+
+/// A size that a ring buffer may have: a power of two, a page at least.
+fn buffer(wanted: u32) -> u32 {
+    wanted.clamp(LEAST_BUFFER_BYTES, MOST_BUFFER_BYTES).next_power_of_two()
 }
 
 /// The number of a phase in the eBPF program.
@@ -182,13 +227,21 @@ fn number(phase: Phase) -> u32 {
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, SensorError> {
-    ebpf.take_map(name).ok_or(SensorError::Program { name, reason: "the object has no such map".to_owned() })
+fn no_map(name: &'static str) -> SensorError {
+    SensorError::Program { name, reason: "the object has no such map".to_owned() }
+}
+
+fn take<M, E: std::error::Error>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    typed: impl FnOnce(Map) -> Result<M, E>,
+) -> Result<M, SensorError> {
+    typed(ebpf.take_map(name).ok_or_else(|| no_map(name))?).map_err(|error| failed(name, &error))
 }
 
 /// A map that is filled once and then belongs to the programs alone. (One that is taken must live until they are loaded.)
-fn borrow<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut aya::maps::Map, SensorError> {
-    ebpf.map_mut(name).ok_or(SensorError::Program { name, reason: "the object has no such map".to_owned() })
+fn borrow<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Map, SensorError> {
+    ebpf.map_mut(name).ok_or_else(|| no_map(name))
 }
 
 fn fill(ebpf: &mut Ebpf, container: &str) -> Result<(), SensorError> {
@@ -196,18 +249,17 @@ fn fill(ebpf: &mut Ebpf, container: &str) -> Result<(), SensorError> {
         HashMap::try_from(borrow(ebpf, "wanted")?).map_err(|error| failed("wanted", &error))?;
     for name in control_group::names(container) {
         let mut key = [0; NAME_BYTES];
-        key.get_mut(..name.len())
-            .ok_or(SensorError::Program {
-                name: "wanted",
-                reason: format!("the container id {container} is too long"),
-            })?
-            .copy_from_slice(name.as_bytes());
+        let too_long = || SensorError::Program {
+            name: "wanted",
+            reason: format!("the container id {container} is too long"),
+        };
+        key.get_mut(..name.len()).ok_or_else(too_long)?.copy_from_slice(name.as_bytes());
         wanted.insert(key, 1, 0).map_err(|error| failed("wanted", &error))?;
     }
     let mut table: Array<_, Call> =
         Array::try_from(borrow(ebpf, "table")?).map_err(|error| failed("table", &error))?;
     for (name, call) in table::calls() {
-        for (abi, first) in [(Abi::X86_64, 0), (Abi::X86, CALLS_MAX)] {
+        for (abi, first) in [(Abi::X86_64, 0), (Abi::X86, CALLS_MAX), (Abi::X32, 2 * CALLS_MAX)] {
             if let Some(number) = table::number_of(abi, name).filter(|number| *number < CALLS_MAX) {
                 table.set(first + number, call, 0).map_err(|error| failed("table", &error))?;
             }
@@ -226,6 +278,32 @@ fn attach(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, tracepoint: &str) -> R
     Ok(())
 }
 
+fn attach_optional(ebpf: &mut Ebpf, btf: &Btf, kernel: Option<(u32, u32)>) {
+    for (name, tracepoint) in OPTIONAL {
+        if name == "on_submit_old" && kernel.is_none_or(|version| version < OLD_SUBMIT_KERNEL) {
+            continue;
+        }
+        match attach(ebpf, btf, name, tracepoint) {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%error, tracepoint, "the kernel does not take an optional program"),
+        }
+    }
+    tracing::debug!("io_uring operations are not told; files that they open still are");
+}
+
+/// How often the kernel skipped one of the programs because it ran already on that processor.
+fn missed(ebpf: &Ebpf) -> u64 {
+    PROGRAMS
+        .iter()
+        .filter_map(|(name, _)| {
+            let Ok(program) = <&BtfTracePoint>::try_from(ebpf.program(name)?) else { return None };
+            let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok())
+        })
+        .sum()
+}
+
 fn failed(name: &'static str, error: &dyn std::error::Error) -> SensorError {
     let mut reason = error.to_string();
     let mut source = error.source();
@@ -234,4 +312,28 @@ fn failed(name: &'static str, error: &dyn std::error::Error) -> SensorError {
         source = error.source();
     }
     SensorError::Program { name, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_buffer_has_a_size_that_the_kernel_takes() {
+        assert_eq!(buffer(0), 4096);
+        assert_eq!(buffer(5000), 8192);
+        assert_eq!(buffer(8 << 20), 8 << 20);
+        assert_eq!(buffer(u32::MAX), 1 << 30);
+    }
+
+    #[test]
+    fn sets_come_out_of_bytes_in_their_order() {
+        let mut bytes = vec![0; 4 * CALL_WORDS * 8];
+        bytes[0] = 1;
+        bytes[CALL_WORDS * 8] = 2;
+        let sets = CallSets::from_bytes(&bytes).unwrap();
+        assert!(CallSets::has(&sets.called, 0) && CallSets::has(&sets.passed, 1));
+        assert!(!CallSets::has(&sets.called, CALLS_MAX));
+        assert_eq!(CallSets::from_bytes(&bytes[1..]), None);
+    }
 }

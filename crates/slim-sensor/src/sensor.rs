@@ -2,18 +2,21 @@
 //!
 //! Invariant: a container that we stopped is continued, however this ends.
 
+use crate::assembly;
 use crate::error::SensorError;
 use crate::gathering::Gathered;
-use crate::marks::Marks;
+use crate::marks::{Batch, Marks};
 use crate::observer::{Observer, Settings, Started};
+use crate::preflight;
 use crate::program::Program;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use slim_image::ImagePath;
 use slim_trace::{Listening, Phase, ProcessId, Trace};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -39,7 +42,20 @@ struct Core {
     gathered: Gathered,
     started: Option<Started>,
     failure: Option<SensorError>,
-    overflows: u64,
+    /// Events of fanotify that are gone.
+    lost: u64,
+}
+
+/// A process that the eBPF program stopped; continued when this is dropped. The signal is pending until the process
+/// comes back from its exec; a continue sent before that takes it away just as well.
+struct Stopped(i32);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if let Err(error) = kill(Pid::from_raw(self.0), Signal::SIGCONT) {
+            tracing::debug!(%error, pid = self.0, "the stopped process is gone");
+        }
+    }
 }
 
 impl Sensor {
@@ -49,12 +65,16 @@ impl Sensor {
     /// When the kernel does not let us.
     pub fn arm(container: &str, settings: Settings) -> Result<Box<dyn Observer>, SensorError> {
         let core = Core {
-            program: Program::load(container, settings.buffer_bytes)?,
+            program: Program::load(
+                container,
+                settings.buffer_bytes,
+                preflight::version(&preflight::release()),
+            )?,
             marks: None,
             gathered: Gathered::new(),
             started: None,
             failure: None,
-            overflows: 0,
+            lost: 0,
         };
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
@@ -69,87 +89,116 @@ impl Sensor {
         Ok(Box::new(Self { shared, thread: Some(thread), settings }))
     }
 
-    fn stop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It owns nothing that a panic could leave half-done; what it saw is judged by the drops.
-            let _ = thread.join();
+    /// Detaches, lets the thread read what is left, and waits for its end.
+    fn stop(&mut self) -> Result<(), SensorError> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        self.shared.lock().program.detach();
+        self.shared.stop.store(true, Ordering::Release);
+        let ended = thread.join();
+        let core = self.shared.lock();
+        if let Some(pid) = core.program.stopped().filter(|_| core.started.is_none()) {
+            drop(Stopped(pid));
         }
+        ended.map_err(|_| SensorError::Panicked)
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, volumes: &[slim_image::ImagePath]) {
+    fn run(&self, volumes: &[ImagePath]) {
         loop {
-            let last = self.stop.load(Ordering::Relaxed);
-            let (events, files) = {
+            // Asked before reading: what was there when the end was announced is read after it.
+            let ending = self.stop.load(Ordering::Acquire);
+            let (more, descriptors) = {
                 let mut core = self.lock();
-                core.drain(volumes);
+                let more = core.round(volumes);
                 if core.started.is_some() || core.failure.is_some() {
                     self.started.notify_all();
                 }
-                (
-                    core.program.descriptor(),
-                    core.marks.as_ref().map(|marks| std::os::fd::AsRawFd::as_raw_fd(&marks.descriptor())),
-                )
+                (more, core.descriptors())
             };
-            if last {
-                return;
+            match (more, ending) {
+                (true, _) => {}
+                (false, true) => return,
+                (false, false) => sleep(&descriptors),
             }
-            // SAFETY: both descriptors belong to `core`, which lives as long as this thread runs.
-            let mut wanted: Vec<PollFd<'_>> = std::iter::once(events)
-                .chain(files)
-                .map(|descriptor| {
-                    PollFd::new(unsafe { BorrowedFd::borrow_raw(descriptor) }, PollFlags::POLLIN)
-                })
-                .collect();
-            // An error is an interruption: look again.
-            let _ = poll(&mut wanted, PollTimeout::from(IDLE_MILLISECONDS));
         }
     }
+}
+
+/// Waits for something to read, not for long.
+fn sleep(descriptors: &[RawFd]) {
+    let mut wanted: Vec<PollFd<'_>> = descriptors
+        .iter()
+        // SAFETY: the descriptors belong to `Core`, which lives as long as the thread that sleeps here.
+        .map(|descriptor| PollFd::new(unsafe { BorrowedFd::borrow_raw(*descriptor) }, PollFlags::POLLIN))
+        .collect();
+    // An error is an interruption: look again.
+    let _ = poll(&mut wanted, PollTimeout::from(IDLE_MILLISECONDS));
 }
 
 impl Core {
-    fn drain(&mut self, volumes: &[slim_image::ImagePath]) {
-        let mut stopped = None;
+    /// Reads what is waiting; whether there may be more.
+    ///
+    /// The order matters. fanotify knows nothing but a process id: whose it is, the ring buffer has told before. So the
+    /// ring buffer is drained after fanotify was read, and before that is looked at.
+    fn round(&mut self, volumes: &[ImagePath]) -> bool {
+        let batch = self.marks.as_ref().map(Marks::read).unwrap_or_default();
         let (gathered, marks) = (&mut self.gathered, &self.marks);
-        self.program.drain(&mut |event| {
-            if let Some(pid) = gathered.take(event, marks.as_ref()) {
-                stopped = Some(pid);
-            }
-        });
-        if let Some(pid) = stopped {
-            match Marks::of_process(pid, volumes) {
-                Ok(marks) => {
-                    self.gathered.complete_all(&marks);
-                    self.marks = Some(marks);
-                    self.started = Some(Started { pid });
-                }
-                Err(error) => self.failure = Some(error),
-            }
-            go_on(pid);
+        let events = self.program.drain(&mut |event| gathered.take(event, marks.as_ref()));
+        let more = batch.more || events > 0;
+        self.take_opened(batch);
+        self.gathered.forget_ended();
+        if self.started.is_none() && self.failure.is_none() {
+            self.start(volumes);
         }
-        if let Some(marks) = &self.marks {
-            let (opened, overflows) = marks.read();
-            self.overflows += overflows;
-            for file in opened {
-                if self.gathered.opened(file.tgid, &file.path, file.executed) {
-                    marks.ignore(&file);
-                }
+        more
+    }
+
+    fn take_opened(&mut self, batch: Batch) {
+        self.lost += batch.lost;
+        let Some(marks) = &self.marks else { return };
+        for file in batch.opened {
+            if self.gathered.opened(file.tgid, &file.path, file.executed) {
+                marks.ignore(&file);
             }
         }
     }
-}
 
-/// Continues a process that the eBPF program stopped. The signal is pending until the process comes back from its exec;
-/// a continue sent before that takes it away just as well.
-fn go_on(pid: i32) {
-    if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGCONT) {
-        tracing::debug!(%error, pid, "the stopped process is gone");
+    /// Watches the container in full as soon as its first program is stopped, and lets that go on. The exec's own event
+    /// is not waited for: it may be among the lost ones.
+    fn start(&mut self, volumes: &[ImagePath]) {
+        let Some(pid) = self.program.stopped() else { return };
+        let stopped = Stopped(pid);
+        match Marks::of_process(pid, volumes) {
+            Ok(marks) => {
+                self.gathered.complete_all(&marks);
+                self.marks = Some(marks);
+                self.started = Some(Started { pid });
+            }
+            Err(error) => self.failure = Some(error),
+        }
+        drop(stopped);
+    }
+
+    fn descriptors(&self) -> Vec<RawFd> {
+        let marks = self.marks.as_ref().map(|marks| marks.descriptor().as_raw_fd());
+        std::iter::once(self.program.descriptor()).chain(marks).collect()
+    }
+
+    /// What was lost, as an error that tells all of it.
+    fn dropped(&self, buffer_bytes: u32) -> Option<SensorError> {
+        let mut drops = self.program.drops();
+        if self.lost > 0 {
+            drops.push(("fanotify lost an event", self.lost));
+        }
+        let what =
+            drops.iter().map(|(what, count)| format!("{what}: {count}")).collect::<Vec<_>>().join(", ");
+        let count = drops.iter().map(|(_, count)| count).sum();
+        (count > 0).then_some(SensorError::Dropped { what, count, buffer_bytes })
     }
 }
 
@@ -160,7 +209,7 @@ impl Observer for Sensor {
             .shared
             .started
             .wait_timeout_while(core, timeout, |core| core.started.is_none() && core.failure.is_none())
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner);
         match (core.failure.take(), core.started) {
             (Some(failure), _) => Err(failure),
             (None, Some(started)) => Ok(started),
@@ -178,7 +227,10 @@ impl Observer for Sensor {
 
     fn listening(&self) -> Vec<Listening> {
         let strip = |listening: &Listening| Listening { process: ProcessId(0), ..listening.clone() };
-        self.shared.lock().gathered.listening.iter().map(strip).collect()
+        let mut listening: Vec<Listening> = self.shared.lock().gathered.listening.iter().map(strip).collect();
+        listening.sort();
+        listening.dedup();
+        listening
     }
 
     fn last_activity(&self) -> Instant {
@@ -186,30 +238,27 @@ impl Observer for Sensor {
     }
 
     fn finish(mut self: Box<Self>) -> Result<Trace, SensorError> {
-        self.stop();
-        let buffer_bytes = self.settings.buffer_bytes;
+        self.stop()?;
         let mut core = self.shared.lock();
         if let Some(failure) = core.failure.take() {
             return Err(failure);
         }
+        if let Some(dropped) = core.dropped(self.settings.buffer_bytes) {
+            return Err(dropped);
+        }
         for (key, sets) in core.program.calls() {
-            core.gathered.add_calls(key, sets);
-        }
-        if core.overflows > 0 {
-            let what = "fanotify's queue was full".to_owned();
-            return Err(SensorError::Dropped { what, count: core.overflows, buffer_bytes });
-        }
-        if let Some((what, count)) = core.program.drops().into_iter().next() {
-            return Err(SensorError::Dropped { what: what.to_owned(), count, buffer_bytes });
+            core.gathered.add_calls(key, &sets);
         }
         let gathered = std::mem::replace(&mut core.gathered, Gathered::new());
         let mounts = core.marks.as_ref().map(|marks| marks.mounts.clone()).unwrap_or_default();
-        Ok(gathered.into_trace(self.settings.image.clone(), mounts))
+        Ok(assembly::trace(gathered, self.settings.image.clone(), mounts))
     }
 }
 
 impl Drop for Sensor {
     fn drop(&mut self) {
-        self.stop();
+        if let Err(error) = self.stop() {
+            tracing::debug!(%error, "the sensor did not end well");
+        }
     }
 }

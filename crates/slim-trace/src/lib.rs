@@ -5,6 +5,7 @@
 
 mod file;
 mod merge;
+mod normalise;
 mod path;
 mod trace;
 

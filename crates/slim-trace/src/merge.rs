@@ -1,119 +1,48 @@
 //! Two traces of one image as one: what either saw was seen.
 
-use crate::trace::{FileAccess, Process, ProcessId, SystemCalls, Trace};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::trace::{ProcessId, Trace};
 
 impl Trace {
-    /// The union of two traces. Equal processes (same program, arguments and line of ancestors) become one, so that
-    /// merging a trace with itself gives the same trace, and the order of merging does not matter.
+    /// The union of two traces, normalised. Processes that are alike become one, so that merging a trace with itself
+    /// gives the same trace, and the order of merging does not matter.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
-        let lines: BTreeSet<Vec<Process>> = [self, other].iter().flat_map(|trace| trace.lines()).collect();
-        let numbers: BTreeMap<&[Process], ProcessId> =
-            lines.iter().map(Vec::as_slice).zip((0..).map(ProcessId)).collect();
-        let mut merged = Self { mounts: Vec::new(), ..Self::empty(&self.image) };
+        let mut merged = self.clone();
+        let first = u32::try_from(self.processes.len()).expect("a trace has fewer processes than that");
         merged.kernel = (&self.kernel).max(&other.kernel).clone();
         merged.architecture = (&self.architecture).max(&other.architecture).clone();
-        merged.processes = lines
-            .iter()
-            .map(|line| {
-                let process = line.last().expect("a line holds at least the process itself").clone();
-                let parent = line.split_last().map(|(_, above)| above).filter(|above| !above.is_empty());
-                Process { parent: parent.and_then(|above| numbers.get(above).copied()), ..process }
-            })
-            .collect();
-        for trace in [self, other] {
-            merged.take(trace, &|id| numbers[trace.line(id).as_slice()]);
-        }
+        merged.mounts.extend(other.mounts.iter().cloned());
+        // A number beyond the other's processes must not come to mean one of ours, or the other way round.
+        merged.append(other, &|id| ProcessId(id.0.saturating_add(first)));
         merged.normalise();
         merged
     }
 
-    /// Sorts every list and joins what speaks of the same thing. Processes keep their numbers.
-    pub fn normalise(&mut self) {
-        let mut files: BTreeMap<_, FileAccess> = BTreeMap::new();
-        for file in std::mem::take(&mut self.files) {
-            let joined = files.entry((file.path.clone(), file.process)).or_insert_with(|| FileAccess {
-                access: BTreeSet::new(),
-                phases: BTreeSet::new(),
-                ..file.clone()
-            });
-            joined.access.extend(file.access);
-            joined.phases.extend(file.phases);
+    fn append(&mut self, other: &Self, number: &dyn Fn(ProcessId) -> ProcessId) {
+        macro_rules! append {
+            ($($list:ident),*) => {$(
+                self.$list.retain(|item| (item.process.0 as usize) < self.processes.len());
+                self.$list.extend(other.$list.iter().cloned().map(|mut item| {
+                    item.process = number(item.process);
+                    item
+                }));
+            )*};
         }
-        self.files = files.into_values().collect();
-        let mut calls: BTreeMap<_, SystemCalls> = BTreeMap::new();
-        for set in std::mem::take(&mut self.system_calls) {
-            let joined = calls.entry((set.process, set.phase, set.abi)).or_insert_with(|| SystemCalls {
-                calls: BTreeSet::new(),
-                denied: BTreeMap::new(),
-                ..set.clone()
-            });
-            joined.calls.extend(set.calls);
-            for (call, errors) in set.denied {
-                joined.denied.entry(call).or_default().extend(errors);
-            }
-        }
-        self.system_calls = calls.into_values().collect();
-        sort(&mut self.mounts);
-        sort(&mut self.sockets);
-        sort(&mut self.listening);
-        sort(&mut self.io_uring);
+        append!(files, system_calls, sockets, listening, io_uring);
+        self.processes.extend(other.processes.iter().cloned().map(|mut process| {
+            process.parent = process.parent.map(number);
+            process
+        }));
     }
-
-    fn take(&mut self, trace: &Self, number: &dyn Fn(ProcessId) -> ProcessId) {
-        self.mounts.extend(trace.mounts.iter().cloned());
-        self.files.extend(
-            trace.files.iter().cloned().map(|file| FileAccess { process: number(file.process), ..file }),
-        );
-        self.system_calls.extend(
-            trace.system_calls.iter().cloned().map(|set| SystemCalls { process: number(set.process), ..set }),
-        );
-        for mut socket in trace.sockets.iter().cloned() {
-            socket.process = number(socket.process);
-            self.sockets.push(socket);
-        }
-        for mut listening in trace.listening.iter().cloned() {
-            listening.process = number(listening.process);
-            self.listening.push(listening);
-        }
-        for mut operation in trace.io_uring.iter().cloned() {
-            operation.process = number(operation.process);
-            self.io_uring.push(operation);
-        }
-    }
-
-    /// Every process with all its ancestors in front of it, parents taken out: what tells one process from another
-    /// whatever its number.
-    fn lines(&self) -> impl Iterator<Item = Vec<Process>> {
-        (0..self.processes.len()).map(|index| self.line(ProcessId(u32::try_from(index).unwrap_or(u32::MAX))))
-    }
-
-    fn line(&self, id: ProcessId) -> Vec<Process> {
-        let mut line = Vec::new();
-        let mut next = Some(id);
-        // A parent that stands behind its child is no parent: a hostile file must not send us in circles.
-        while let Some(process) = next.and_then(|id| self.process(id)) {
-            let parent = process.parent.filter(|parent| Some(*parent) < next);
-            line.push(Process { parent: None, ..process.clone() });
-            next = parent;
-        }
-        line.reverse();
-        line
-    }
-}
-
-fn sort<T: Ord>(list: &mut Vec<T>) {
-    list.sort();
-    list.dedup();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::TracedPath;
-    use crate::trace::{Abi, Access, Phase};
+    use crate::trace::{Abi, Access, FileAccess, Phase, Process, SystemCalls};
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn process(parent: Option<u32>, name: u8) -> Process {
         Process {
@@ -160,6 +89,41 @@ mod tests {
         }
     }
 
+    #[test]
+    fn processes_that_are_alike_become_one_and_parents_come_first() {
+        let mut trace = Trace::empty("sha256:0");
+        trace.processes = vec![
+            process(None, 2),
+            process(Some(0), 1),
+            process(Some(0), 1),
+            process(Some(0), 0),
+            process(Some(2), 3),
+        ];
+        for id in 0..5 {
+            let (path, access) = (TracedPath::new([b'/', b'0' + id]), [Access::Open].into());
+            trace.files.push(FileAccess {
+                path,
+                process: ProcessId(id.into()),
+                access,
+                phases: [Phase::Startup].into(),
+            });
+        }
+        trace.normalise();
+        assert_eq!(
+            trace.processes,
+            [process(None, 2), process(Some(0), 0), process(Some(0), 1), process(Some(2), 3)]
+        );
+        assert_eq!(trace.files.iter().map(|file| file.process.0).collect::<Vec<_>>(), [0, 2, 2, 1, 3]);
+    }
+
+    #[test]
+    fn a_parent_that_stands_behind_its_child_is_none() {
+        let mut trace = Trace::empty("sha256:0");
+        trace.processes = vec![process(Some(1), 0), process(Some(0), 1), process(Some(2), 2)];
+        trace.normalise();
+        assert_eq!(trace.processes, [process(None, 0), process(Some(0), 1), process(None, 2)]);
+    }
+
     proptest! {
         #[test]
         fn the_order_of_merging_does_not_matter(one in traces(), two in traces(), three in traces()) {
@@ -172,6 +136,31 @@ mod tests {
             let once = one.merge(&one);
             prop_assert_eq!(once.merge(&one), once.clone());
             prop_assert_eq!(once.merge(&once), once);
+        }
+
+        #[test]
+        fn normalising_twice_is_normalising_once(one in traces()) {
+            let mut once = one;
+            once.normalise();
+            let mut twice = once.clone();
+            twice.normalise();
+            prop_assert_eq!(&twice, &once);
+            prop_assert_eq!(once.merge(&Trace::empty("sha256:0")), once);
+        }
+
+        #[test]
+        fn the_order_of_events_does_not_matter(one in traces()) {
+            let (mut forth, mut back) = (one.clone(), one);
+            back.files.reverse();
+            back.system_calls.reverse();
+            forth.normalise();
+            back.normalise();
+            prop_assert_eq!(forth, back);
+        }
+
+        #[test]
+        fn a_trace_survives_the_way_through_its_file(one in traces()) {
+            prop_assert_eq!(Trace::from_json(&one.to_json()).unwrap(), one);
         }
 
         #[test]
