@@ -1,8 +1,10 @@
-//! Follows what a program serves: links, scripts, styles, pictures, forms, redirects, on the same origin.
+//! Follows what a program serves: links (also those in `Link` headers), scripts, styles, pictures, forms, redirects, on
+//! the same origin.
 //!
 //! Invariant: the order of requests is breadth-first by discovery, whatever order the answers come in, and the limits
 //! hold on every server: an endless space of links ends with [`CrawlLimits::pages`](crate::CrawlLimits).
 
+use crate::link_header;
 use crate::links::{self, Link, LinkKind};
 use crate::ports::Port;
 use crate::recording::{Exchange, Protocol, Request};
@@ -159,7 +161,8 @@ impl Origin<'_> {
         self.url_of(&made.exchange.request)?.join(location).ok()
     }
 
-    /// What an answer leads to: its redirect, or the links in its body. A redirect is the same page, elsewhere.
+    /// What an answer leads to: its redirect, or the links in its headers and its body. A redirect is the same page,
+    /// elsewhere.
     fn links_of(self, made: &Made) -> Vec<Link> {
         if let Some(url) = self.redirect_of(made) {
             return vec![Link { url, kind: LinkKind::Requisite }];
@@ -168,11 +171,15 @@ impl Origin<'_> {
         else {
             return Vec::new();
         };
-        match parsed_as(response.content_type.as_deref()) {
+        let headers = response.headers.iter().filter(|header| header.name == "link");
+        let mut links: Vec<Link> =
+            headers.flat_map(|header| link_header::of_header(&header.value, &url)).collect();
+        links.extend(match parsed_as(response.content_type.as_deref()) {
             Some(Parsed::Html) => links::of_html(&String::from_utf8_lossy(&made.captured), &url),
             Some(Parsed::Css) => links::of_css(&String::from_utf8_lossy(&made.captured), &url),
             None => Vec::new(),
-        }
+        });
+        links
     }
 }
 

@@ -12,6 +12,7 @@ mod crawl;
 mod error;
 mod exec;
 mod http;
+mod link_header;
 mod links;
 mod netns;
 mod outcome;

@@ -81,7 +81,7 @@ impl Found {
         let (attributes, kind): (&[&str], LinkKind) = match element.value().name() {
             "a" | "area" => (&["href"], Page),
             "iframe" | "frame" => (&["src"], Page),
-            "link" => (&["href"], link_kind(element)),
+            "link" => (&["href"], relation_kind(element.attr("rel").unwrap_or_default())),
             "image" | "use" => return self.drawing(element),
             "object" => (&["data"], Requisite),
             "video" => (&["src", "poster"], Requisite),
@@ -162,8 +162,8 @@ impl Found {
     }
 }
 
-/// Which `<link>` leads on, and which belongs to the page. `alternate`, `next`, `canonical` … are pages.
-fn link_kind(element: &ElementRef<'_>) -> LinkKind {
+/// Which relation leads on, and which belongs to the page. `alternate`, `next`, `canonical` … are pages.
+pub(crate) fn relation_kind(relation: &str) -> LinkKind {
     const REQUISITES: &[&str] = &[
         "stylesheet",
         "icon",
@@ -174,7 +174,7 @@ fn link_kind(element: &ElementRef<'_>) -> LinkKind {
         "prefetch",
         "mask-icon",
     ];
-    let relation = element.attr("rel").unwrap_or_default().to_ascii_lowercase();
+    let relation = relation.to_ascii_lowercase();
     let belongs = relation.split_ascii_whitespace().any(|word| REQUISITES.contains(&word));
     if belongs { LinkKind::Requisite } else { LinkKind::Page }
 }

@@ -72,6 +72,30 @@ fn the_recording_is_the_same_bytes_whatever_order_the_answers_come_in() {
 }
 
 #[test]
+fn links_in_headers_are_followed_on_answers_of_any_type() {
+    let page = |links: &str, kind: &str, body: &str| {
+        let length = body.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{links}\r\n");
+        Reply::Raw([head.as_bytes(), body.as_bytes()].concat())
+    };
+    let server = Server::start(move |asked| match asked.path.as_str() {
+        "/" => page(
+            "Link: </app.css>; rel=preload, <http://example.com/>; rel=next\r\nLink: </items>; rel=item\r\n",
+            "text/html",
+            "<a href=/items>items</a><a href=/about>about</a>",
+        ),
+        "/items" => page("Link: <?page=2>; rel=\"next\"\r\n", "application/json", "[1]"),
+        "/items?page=2" => page("Link: <?page=3>; rel=\"next\"\r\n", "application/json", "[2]"),
+        "/app.css" | "/about" => text("ok"),
+        _ => not_found(),
+    });
+    let expected =
+        ["200 GET /", "200 GET /app.css", "200 GET /items", "200 GET /about", "200 GET /items?page=2"];
+    assert_eq!(lines(&probe(&quick(), &server.target())), expected);
+}
+
+#[test]
 fn nothing_is_asked_for_twice() {
     let server = Server::start(site);
     let commands = vec![ProbeCommand::get("/"), ProbeCommand::get("/about")];
