@@ -9,6 +9,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 CARGO ?= cargo
+# rustup finds its toolchain below HOME: with another HOME it is looked for in the account's own.
+ifneq ($(shell $(CARGO) --version >/dev/null 2>&1 && echo found),found)
+export RUSTUP_HOME := $(shell getent passwd "$$(id -u)" | cut -d: -f6)/.rustup
+endif
 TARGET := x86_64-unknown-linux-gnu
 RELEASE := target/$(TARGET)/release/docker-slim
 
