@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -147,9 +148,21 @@ impl Client {
         } else {
             let (mut sender, connection) =
                 lenient().handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-            let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
-            let response = sender.send_request(message).await.map_err(|error| failed(&error))?;
-            Ok((driver, response))
+            let (told, ended) = oneshot::channel();
+            let driver = Driver(tokio::spawn(async move {
+                // Nobody listens any more once the answer is there.
+                drop(told.send(connection.await));
+            }));
+            match sender.send_request(message).await {
+                Ok(response) => Ok((driver, response)),
+                // A server that speaks first may do so before the request is handed over; then only the connection
+                // knows why it ended.
+                Err(error) if error.is_canceled() => match ended.await {
+                    Ok(Err(reason)) => Err(failed(&reason)),
+                    _ => Err(failed(&error)),
+                },
+                Err(error) => Err(failed(&error)),
+            }
         }
     }
 
@@ -284,9 +297,9 @@ fn classify(error: &hyper::Error, port: u16) -> CallError {
     if error.is_user() {
         return CallError::Request(root_cause(error));
     }
-    // For HTTP/2, garbage is a protocol error, found by h2.
+    // For HTTP/2, garbage is a protocol error, found by h2; for HTTP/1, a greeting is an unexpected message.
     let text = root_cause(error);
-    if text.contains("frame") || text.contains("protocol error") {
+    if ["frame", "protocol error", "unexpected message"].iter().any(|words| text.contains(words)) {
         return CallError::NotHttp(port);
     }
     CallError::Closed(port)

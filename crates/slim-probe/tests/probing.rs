@@ -194,6 +194,18 @@ fn a_server_of_another_protocol_is_no_http_and_no_failure_of_the_recording() {
 }
 
 #[test]
+fn a_server_that_speaks_first_is_no_http_however_early_it_speaks() {
+    let greeting = Server::raw(|mut stream| {
+        drop(stream.write_all(b"220 mail.example ESMTP\r\n"));
+        drop(stream.read(&mut [0; 1000]));
+    });
+    for _ in 0..50 {
+        let tried = probe(&quick(), &greeting.target()).ports_tried();
+        assert!(tried.contains("what it sent is not HTTP"), "{tried}");
+    }
+}
+
+#[test]
 fn a_server_that_says_nothing_is_given_up() {
     let server = Server::raw(|stream| {
         std::thread::sleep(Duration::from_secs(60));
