@@ -1,12 +1,11 @@
-//! What to ask a program: commands as `--http-probe-cmd` and `--http-probe-cmd-file` give them, in Mint's grammar.
+//! What to ask a program: commands as `--http-probe-cmd` gives them, in Mint's grammar. Files of commands and uploads
+//! have modules of their own.
 
+use crate::generate::Generated;
 use crate::recording::{Content, Header, Protocol, Request};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::{fs, io};
 use url::Url;
 
 const METHODS: &[&str] = &["HEAD", "GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
@@ -41,6 +40,19 @@ pub enum CommandError {
     Protocol { command: String, protocol: String },
     #[error("understand the probe command {command:?}: header {header:?} is not NAME: VALUE")]
     Header { command: String, header: String },
+    #[error(
+        "understand the upload {0:?}: the form is \
+         [[[[PROTOCOL:]FORM_FILE_NAME:]FORM_FIELD_NAME:]FILE_OR_GENERATE_TYPE:]PATH"
+    )]
+    Upload(String),
+    #[error("understand the probe command {command:?}: {name:?} is none of {}", Generated::NAMES)]
+    Generate { command: String, name: String },
+    #[error(
+        "understand the probe command {command:?}: more than one of body, body_file and body_generate is given"
+    )]
+    Bodies { command: String },
+    #[error("read {0}: a body of more than 16 MiB does not fit in the recording")]
+    TooLarge(PathBuf),
     #[error("understand the probe command {command:?}: {field} is not supported yet")]
     Unsupported { command: String, field: String },
     #[error("read the probe commands in {path}: {source}")]
@@ -75,19 +87,6 @@ impl ProbeCommand {
             headers: self.headers.clone(),
             body: self.body.clone(),
         }
-    }
-
-    /// Reads a file of commands: `{"commands": [{"protocol", "method", "resource", "port", "headers", "body",
-    /// "body_file", "username", "password", "crawl"}]}`. `body_file` is relative to the file's own folder.
-    ///
-    /// # Errors
-    /// When the file or a body cannot be read, or a command is not understood.
-    pub fn read_file(path: &Path) -> Result<Vec<Self>, CommandError> {
-        let bytes = fs::read(path).map_err(|source| CommandError::File { path: path.to_owned(), source })?;
-        let file: CommandFile = serde_json::from_slice(&bytes)
-            .map_err(|source| CommandError::Json { path: path.to_owned(), source })?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        file.commands.into_iter().map(|entry| entry.command(folder)).collect()
     }
 }
 
@@ -130,7 +129,7 @@ impl FromStr for ProbeCommand {
     }
 }
 
-fn method(word: &str, command: &str) -> Result<String, CommandError> {
+pub(crate) fn method(word: &str, command: &str) -> Result<String, CommandError> {
     let method = if word.is_empty() { "GET".to_owned() } else { word.to_ascii_uppercase() };
     if METHODS.contains(&method.as_str()) {
         Ok(method)
@@ -139,7 +138,7 @@ fn method(word: &str, command: &str) -> Result<String, CommandError> {
     }
 }
 
-fn protocol(word: &str, command: &str) -> Result<Protocol, CommandError> {
+pub(crate) fn protocol(word: &str, command: &str) -> Result<Protocol, CommandError> {
     match word.to_ascii_lowercase().as_str() {
         "http" => Ok(Protocol::Http),
         "https" => Ok(Protocol::Https),
@@ -157,89 +156,6 @@ fn encoded(path: &str) -> String {
     url.set_path(path);
     url.set_query(query);
     url[url::Position::BeforePath..].to_owned()
-}
-
-/// Mint's file of commands.
-#[derive(Deserialize)]
-struct CommandFile {
-    commands: Vec<CommandEntry>,
-}
-
-/// One of its entries. Fields that are not known yet are refused, since they would change the exercise.
-#[derive(Deserialize)]
-struct CommandEntry {
-    #[serde(default)]
-    protocol: String,
-    #[serde(default)]
-    method: String,
-    #[serde(default = "root")]
-    resource: String,
-    #[serde(default)]
-    port: u16,
-    #[serde(default)]
-    headers: Vec<String>,
-    #[serde(default)]
-    body: String,
-    #[serde(default)]
-    body_file: String,
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    password: String,
-    #[serde(default)]
-    crawl: bool,
-    #[serde(flatten)]
-    others: std::collections::BTreeMap<String, serde_json::Value>,
-}
-
-fn root() -> String {
-    "/".to_owned()
-}
-
-impl CommandEntry {
-    fn command(self, folder: &Path) -> Result<ProbeCommand, CommandError> {
-        let name = format!("{} {}", self.method, self.resource).trim_start().to_owned();
-        let is_empty = |value: &serde_json::Value| {
-            matches!(value, serde_json::Value::Null) || value == false || value == ""
-        };
-        if let Some((field, _)) = self.others.iter().find(|(_, value)| !is_empty(value)) {
-            return Err(CommandError::Unsupported { command: name, field: field.clone() });
-        }
-        if !self.resource.starts_with('/') {
-            return Err(CommandError::Form(self.resource));
-        }
-        let mut headers =
-            self.headers.iter().map(|line| header(line, &name)).collect::<Result<Vec<_>, _>>()?;
-        if !self.username.is_empty() {
-            let credentials = BASE64_STANDARD.encode(format!("{}:{}", self.username, self.password));
-            headers.push(Header { name: "authorization".to_owned(), value: format!("Basic {credentials}") });
-        }
-        let body = if !self.body_file.is_empty() {
-            let path = folder.join(&self.body_file);
-            Some(Content::of(fs::read(&path).map_err(|source| CommandError::File { path, source })?))
-        } else {
-            (!self.body.is_empty()).then_some(Content::Text(self.body))
-        };
-        Ok(ProbeCommand {
-            protocol: if self.protocol.is_empty() { None } else { Some(protocol(&self.protocol, &name)?) },
-            method: method(&self.method, &name)?,
-            path: self.resource,
-            port: (self.port != 0).then_some(self.port),
-            headers,
-            body,
-            // Mint's files say only true; what they leave out is no request to crawl.
-            crawl: Some(self.crawl),
-        })
-    }
-}
-
-fn header(line: &str, command: &str) -> Result<Header, CommandError> {
-    let refused = || CommandError::Header { command: command.to_owned(), header: line.to_owned() };
-    let (name, value) = line.split_once(':').ok_or_else(refused)?;
-    let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
-    let valid = hyper::header::HeaderName::from_str(&name).is_ok()
-        && hyper::header::HeaderValue::from_str(&value).is_ok();
-    if valid { Ok(Header { name, value }) } else { Err(refused()) }
 }
 
 #[cfg(test)]
@@ -283,50 +199,5 @@ mod tests {
         assert_eq!(sent("/a b/ü?q=x y#part"), "/a%20b/%C3%BC?q=x%20y");
         assert_eq!(sent("//double"), "//double");
         assert_eq!(sent("/%2e"), "/%2e".replace("%2e", ""));
-    }
-
-    #[test]
-    fn a_file_gives_headers_bodies_credentials_and_ports() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("body.bin"), [0xff, 1]).unwrap();
-        let file = folder.path().join("commands.json");
-        fs::write(
-            &file,
-            r#"{"commands": [
-                {"protocol": "http", "method": "POST", "resource": "/a", "port": 8080, "body": "x=1",
-                 "headers": ["Content-Type: application/x-www-form-urlencoded"], "username": "me", "password": "pass"},
-                {"resource": "/b", "crawl": true, "body_is_form": false},
-                {"method": "PUT", "resource": "/c", "body_file": "body.bin"}]}"#,
-        )
-        .unwrap();
-        let [first, second, third] = ProbeCommand::read_file(&file).unwrap().try_into().unwrap();
-        let lines: Vec<String> =
-            first.headers.iter().map(|line| format!("{}: {}", line.name, line.value)).collect();
-        assert_eq!(
-            lines,
-            ["content-type: application/x-www-form-urlencoded", "authorization: Basic bWU6cGFzcw=="]
-        );
-        assert_eq!(
-            (first.port, first.body, first.crawl),
-            (Some(8080), Some(Content::Text("x=1".to_owned())), Some(false))
-        );
-        assert_eq!((second.method.as_str(), second.protocol, second.crawl), ("GET", None, Some(true)));
-        assert_eq!(third.body, Some(Content::Base64(vec![0xff, 1])));
-    }
-
-    #[test]
-    fn a_file_with_a_field_that_would_be_ignored_is_refused_by_the_fields_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("commands.json");
-        for (entry, expected) in [
-            (r#"{"resource": "/", "fastcgi": {"root": "/var/www"}}"#, "fastcgi"),
-            (r#"{"resource": "/", "headers": ["no colon"]}"#, "no colon"),
-            (r#"{"resource": "/", "body_file": "missing"}"#, "missing"),
-            (r#"{"resource": 7}"#, "commands.json"),
-        ] {
-            fs::write(&file, format!(r#"{{"commands": [{entry}]}}"#)).unwrap();
-            let error = ProbeCommand::read_file(&file).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
     }
 }

@@ -7,10 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod command_file;
 mod compare;
 mod crawl;
 mod error;
 mod exec;
+mod form;
+mod generate;
 mod http;
 mod link_header;
 mod links;
@@ -24,6 +27,7 @@ mod replay;
 mod session;
 mod settings;
 mod tls;
+mod upload;
 
 pub use command::{CommandError, ProbeCommand};
 pub use compare::{Aspect, Difference, compare};

@@ -102,3 +102,27 @@ fn a_port_that_no_longer_listens_is_an_answer_missing() {
         differences[0]
     );
 }
+
+#[test]
+fn an_upload_is_sent_again_byte_for_byte_from_the_recordings_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bytes.bin"), [0xff, 0, b'a']).unwrap();
+    let file = folder.path().join("commands.json");
+    let entries = r#"{"commands": [{"method": "PUT", "resource": "/raw", "body_file": "bytes.bin"}]}"#;
+    std::fs::write(&file, entries).unwrap();
+    let mut commands = vec![ProbeCommand::get("/"), ProbeCommand::upload("generate.image:/up").unwrap()];
+    commands.extend(ProbeCommand::read_file(&file).unwrap());
+    let server = Server::start(|asked| text(asked.body.len().to_string()));
+    let first = probe(&HttpSettings { commands, ..quick() }, &server.target()).recording;
+    let second = again(&Recording::from_json(&first.to_json()).unwrap(), &server.target());
+    assert_eq!(first, second);
+    let asked: Vec<_> = server
+        .asked()
+        .into_iter()
+        .map(|asked| (asked.method, asked.path, asked.headers, asked.body))
+        .collect();
+    assert_eq!(asked.len(), 6);
+    assert_eq!(asked[..3], asked[3..]);
+    assert!(asked[1].2["content-type"].starts_with("multipart/form-data; boundary="));
+    assert!(asked[1].3.contains("PNG\r\n") && asked[2].3.ends_with('a'));
+}
