@@ -56,7 +56,7 @@ static __always_inline u64 argument(struct arguments *arguments, s8 index)
 
 static __always_inline u32 abi_of(struct task_struct *task, u64 *number)
 {
-	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
+	if (task->thread_info.status & TS_COMPAT)
 		return X86;
 	if (*number & X32_BIT) {
 		*number &= ~(u64)X32_BIT;
@@ -81,6 +81,17 @@ static __always_inline struct calls *calls_of(u32 process, u32 phase, u32 abi)
 	if (!calls)
 		drop(DROP_MAP);
 	return calls;
+}
+
+/* The word of a call in `known`; NULL for calls that are not kept there. */
+static __always_inline u64 *known_word(struct process *process, u32 phase, u32 abi, u64 number)
+{
+	u64 row = phase - STARTUP, word = number >> 6;
+	bounded(row);
+	bounded(word);
+	if (abi != X86_64 || row >= PROGRAM_PHASES || word >= CALL_WORDS)
+		return NULL;
+	return &process->known[row][word];
 }
 
 /* The bit is nearly always set already; only where it is not, other threads must be kept from losing it. */
@@ -113,10 +124,13 @@ int BPF_PROG(on_enter, struct pt_regs *regs, long id)
 	if (!process)
 		return 0;
 	u64 number = (u32)id;
-	u32 abi = abi_of(task, &number);
-	struct calls *calls = calls_of(process->id, phase_of(process, (u32)ids), abi);
-	if (calls)
-		mark(calls->called, number);
+	u32 abi = abi_of(task, &number), phase = phase_of(process, (u32)ids);
+	u64 *known = known_word(process, phase, abi, number);
+	if (!known || !(*known & 1ull << (number & 63))) {
+		struct calls *calls = calls_of(process->id, phase, abi);
+		if (calls)
+			mark(calls->called, number);
+	}
 	struct call *call = call_of(abi, number);
 	if (call && call->kind == MOVE && process->program) {
 		u32 tid = ids;
@@ -346,15 +360,22 @@ int BPF_PROG(on_exit, struct pt_regs *regs, long result)
 		process->executing = 0;
 		return 0;
 	}
-	u64 number = BPF_CORE_READ(regs, orig_ax);
+	u64 number = regs->orig_ax;
 	/* rt_sigreturn: the registers are those of the code that was interrupted. */
 	if ((long)number < 0)
 		return 0;
 	u32 abi = abi_of(task, &number);
 	u32 phase = phase_of(process, tid);
-	struct calls *calls = calls_of(process->id, phase, abi);
-	if (calls)
-		mark_outcome(calls, number, result);
+	u64 *known = known_word(process, phase, abi, number);
+	bool denied = result == -EPERM || result == -ENOSYS;
+	if (denied || !known || !(*known & 1ull << (number & 63))) {
+		struct calls *calls = calls_of(process->id, phase, abi);
+		if (calls) {
+			mark_outcome(calls, number, result);
+			if (known && !denied)
+				__sync_fetch_and_or(known, 1ull << (number & 63));
+		}
+	}
 	bool indirect = abi == X86 && number == SOCKETCALL;
 	struct call *call = call_of(abi, number);
 	if (!call && !indirect)

@@ -35,6 +35,7 @@
 #define IPPROTO_UDP 17
 
 enum phase { RUNTIME, RUNTIME_FILTERED, STARTUP, EXERCISE, SHUTDOWN, PHASES };
+#define PROGRAM_PHASES (PHASES - STARTUP)
 enum abi { X86_64, X86, X32, IO_URING, ABIS };
 enum drop { DROP_RING, DROP_MAP, DROP_UNREAD, DROP_LONG, DROPS };
 
@@ -46,11 +47,14 @@ struct name {
 	char bytes[NAME_BYTES];
 };
 
-/* `executing`: its exec has not returned yet; the return belongs to the program that called it. */
+/* `executing`: its exec has not returned yet; the return belongs to the program that called it.
+ * `known`: calls of the 64-bit ABI that stand in `system_calls` as let through, for each phase of a program. Most calls
+ * are made again and again: this spares them the look-up. Set only after they stand there, and never taken back. */
 struct process {
 	u32 id;
 	u16 program;
 	u16 executing;
+	u64 known[PROGRAM_PHASES][CALL_WORDS];
 };
 
 struct calls_key {
