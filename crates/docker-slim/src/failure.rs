@@ -14,13 +14,26 @@ pub struct Failure {
     pub message: String,
     pub hint: Option<String>,
     pub container_log: String,
+    /// What the slim program does otherwise than the fat one; a line or more each.
+    pub differences: Vec<String>,
     pub exit_code: u8,
 }
 
 impl Failure {
     /// A mistake in flags or arguments.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, container_log: String::new(), exit_code: USAGE }
+        Self::new(message, USAGE)
+    }
+
+    /// A failure with nothing but a message.
+    pub fn new(message: impl Into<String>, exit_code: u8) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+            container_log: String::new(),
+            differences: Vec::new(),
+            exit_code,
+        }
     }
 
     /// The same with a hint.
@@ -34,6 +47,12 @@ impl Failure {
     pub fn tell(&self, format: OutputFormat) -> ExitCode {
         // Nobody is left to be told when stderr or stdout is closed.
         let mut stderr = std::io::stderr().lock();
+        if !self.differences.is_empty() {
+            let _ = writeln!(stderr, "what the slim image does differently:");
+            for difference in &self.differences {
+                let _ = writeln!(stderr, "  - {}", difference.replace('\n', "\n    "));
+            }
+        }
         if !self.container_log.is_empty() {
             let _ = writeln!(stderr, "the container's last log lines:");
             for line in self.container_log.lines() {
@@ -47,6 +66,7 @@ impl Failure {
         if format == OutputFormat::Json {
             let document = serde_json::json!({
                 "error": format!("failed to {}", self.message),
+                "differences": self.differences,
                 "hint": self.hint,
                 "exit_code": self.exit_code,
             });
@@ -62,6 +82,7 @@ impl From<BuildError> for Failure {
             message: error.to_string(),
             hint: error.hint(),
             container_log: error.container_log().to_owned(),
+            differences: error.differences().to_vec(),
             exit_code: error.exit_code(),
         }
     }

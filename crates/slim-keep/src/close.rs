@@ -107,7 +107,9 @@ impl Closure<'_> {
     /// Adds what a file needs.
     fn file(&mut self, path: &ImagePath, entry: &Entry, seed: &Seed) -> Result<(), KeepError> {
         self.pending.extend(python::companions(path));
-        self.pending.extend(system::companions(path));
+        if self.context.name_services {
+            self.pending.extend(system::companions(path));
+        }
         match self.files.inspect(self.context, path)? {
             // The libraries of a library that an object needs were looked up for that object, as the loader does it.
             File::Elf(headers) if !matches!(seed.reason, Reason::NeededLibrary { .. }) => {

@@ -21,6 +21,8 @@ pub struct Context<'a> {
     pub mounts: Mounts,
     pub environment: Environment,
     pub exclusions: Exclusions,
+    /// Whether a kept C library brings its look-up of hosts and users.
+    pub name_services: bool,
 }
 
 /// What lay over the image's file system while it was watched.
@@ -107,6 +109,7 @@ impl<'a> Context<'a> {
             mounts: Mounts::default(),
             environment: Environment::new(config),
             exclusions: Exclusions::default(),
+            name_services: true,
         }
     }
 

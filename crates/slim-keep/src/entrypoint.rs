@@ -18,7 +18,7 @@ const PREFIXES: [&str; 14] = [
 ];
 
 /// The programs and files that an image's configuration names.
-pub(crate) fn seeds(context: &Context<'_>, config: &Config) -> Vec<Seed> {
+pub(crate) fn seeds(context: &Context<'_>, config: &Config, with_healthcheck: bool) -> Vec<Seed> {
     let mut seeds = Vec::new();
     let reason = |word: &str| Reason::Entrypoint { word: word.to_owned() };
     command(context, &config.command_line(), &reason, &mut seeds);
@@ -27,7 +27,7 @@ pub(crate) fn seeds(context: &Context<'_>, config: &Config) -> Vec<Seed> {
         command(context, &config.cmd, &reason, &mut seeds);
     }
     let reason = |word: &str| Reason::Healthcheck { word: word.to_owned() };
-    match config.healthcheck.as_ref().map_or(&[][..], |check| &check.test) {
+    match config.healthcheck.as_ref().filter(|_| with_healthcheck).map_or(&[][..], |check| &check.test) {
         [kind, words @ ..] if kind == "CMD" => command(context, words, &reason, &mut seeds),
         [kind, line] if kind == "CMD-SHELL" => {
             let shell = if config.shell.is_empty() {

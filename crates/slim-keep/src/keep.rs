@@ -29,6 +29,7 @@ pub fn keep(
     let context = Context {
         mounts: Mounts::new(&trace.mounts),
         exclusions: Exclusions::new(&settings.exclude_pattern)?,
+        name_services: !settings.without_name_services,
         ..Context::new(tree, config)
     };
     let mut seeds = includes::seeds(&context, settings)?;
@@ -37,9 +38,9 @@ pub fn keep(
     let mut listings = listing::find(&seen, &sweeps, &context);
     seeds.extend(observed::seeds(trace, &seen, &sweeps.touches));
     seeds.append(&mut listings.seeds);
-    seeds.extend(entrypoint::seeds(&context, config));
+    seeds.extend(entrypoint::seeds(&context, config, !settings.without_healthcheck));
     seeds.extend(directories::seeds(&context, config)?);
-    seeds.extend(system::seeds());
+    seeds.extend(system::seeds(settings));
 
     let mut set = close(seeds, &context)?;
     let is_kept = |path: &ImagePath| set.contains(path);
@@ -50,5 +51,7 @@ pub fn keep(
     }));
     set.notes.append(&mut notes);
     set.notes.sort();
+    let entries = set.entries.iter_mut().map(|(path, kept)| (path, &mut kept.entry));
+    includes::set_permissions(&context, settings, entries);
     Ok(set)
 }

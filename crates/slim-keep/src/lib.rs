@@ -36,5 +36,5 @@ pub use keep_set::{Figures, KeepSet, KeepSetError, Kept, VERSION};
 pub use note::Note;
 pub use reason::{Reason, SystemPart};
 pub use seed::{Extent, Seed};
-pub use settings::Settings;
+pub use settings::{Certificates, Permissions, Settings};
 pub use walk::{End, Walk, walk};

@@ -142,6 +142,9 @@ impl fmt::Display for Reason {
             Self::ListedBy { directory, program } => {
                 write!(formatter, "is in {directory}, which {program} listed")
             }
+            Self::Included { flag, value } if value.is_empty() => {
+                write!(formatter, "was asked for by {flag}")
+            }
             Self::Included { flag, value } => write!(formatter, "was asked for by {flag} {value}"),
         }
     }

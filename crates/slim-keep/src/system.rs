@@ -2,12 +2,13 @@
 
 use crate::reason::{Reason, SystemPart};
 use crate::seed::Seed;
+use crate::settings::Settings;
 use slim_image::ImagePath;
 
 /// Small files by the part of the system that reads them.
 const FILES: [(SystemPart, &[&str]); 4] = [
     (SystemPart::Accounts, &["/etc/passwd", "/etc/group"]),
-    (SystemPart::NameService, &["/etc/nsswitch.conf"]),
+    (SystemPart::NameService, &["/etc/nsswitch.conf", "/etc/host.conf"]),
     (SystemPart::Distribution, &["/etc/os-release", "/usr/lib/os-release"]),
     (SystemPart::Loader, &["/etc/ld.so.cache"]),
 ];
@@ -27,12 +28,54 @@ const CERTIFICATES: [&str; 8] = [
 /// What glibc loads when a host or a user is looked up. Part of libc itself since 2.34, but for small stubs.
 const NAME_SERVICES: [&str; 3] = ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"];
 
+/// Directories of authorities, one a file; their symlinks lead to where the files lie.
+const CERTIFICATE_DIRECTORIES: [&str; 6] = [
+    "/etc/ssl/certs",
+    "/etc/pki/tls/certs",
+    "/usr/lib/ssl/certs",
+    "/usr/local/ssl/certs",
+    "/etc/ssl/ca/certs",
+    "/etc/pki/CA/certs",
+];
+
+/// What bundles are made from, and Java's stores.
+const CERTIFICATE_SOURCES: [&str; 8] = [
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/lib/ca-certificates",
+    "/usr/share/pki/trust/anchors",
+    "/etc/pki/ca-trust/source",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/ssl/certs/java/cacerts",
+    "/etc/pki/java/cacerts",
+];
+
+/// Private keys of services.
+const KEY_DIRECTORIES: [&str; 4] =
+    ["/etc/ssl/private", "/etc/pki/tls/private", "/usr/lib/ssl/private", "/usr/local/ssl/private"];
+
+/// Private keys of authorities, and what Let's Encrypt's clients keep.
+const AUTHORITY_KEYS: [&str; 4] =
+    ["/etc/ssl/ca/private", "/etc/pki/CA/private", "/etc/letsencrypt/live", "/etc/letsencrypt/archive"];
+
 /// The system's files, where the image has them.
-pub(crate) fn seeds() -> Vec<Seed> {
-    let files = FILES.iter().flat_map(|(what, paths)| {
+pub(crate) fn seeds(settings: &Settings) -> Vec<Seed> {
+    let is_wanted = |what| what != SystemPart::NameService || !settings.without_name_services;
+    let files = FILES.iter().filter(|(what, _)| is_wanted(*what)).flat_map(|(what, paths)| {
         paths.iter().map(|path| Seed::object(path, Reason::System { what: *what }))
     });
-    let certificates = CERTIFICATES.iter().map(|path| Seed::object(path, Reason::Certificates));
+    let wanted = settings.certificates;
+    let certificates = [
+        (wanted.bundles, &CERTIFICATES[..]),
+        (wanted.directories, &CERTIFICATE_DIRECTORIES),
+        (wanted.sources, &CERTIFICATE_SOURCES),
+        (wanted.key_directories, &KEY_DIRECTORIES),
+        (wanted.authority_keys, &AUTHORITY_KEYS),
+    ];
+    let certificates = certificates
+        .into_iter()
+        .filter(|(is_wanted, _)| *is_wanted)
+        .flat_map(|(_, paths)| paths.iter().map(|path| Seed::tree(path, Reason::Certificates)));
     files.chain(certificates).collect()
 }
 

@@ -184,7 +184,7 @@ fn flags_bring_trees_files_and_programs() {
         include_path: vec!["/opt/tools".into()],
         include_bin: vec!["/usr/lib/libx.so".into()],
         include_exe: words(&["jq"]),
-        exclude_pattern: Vec::new(),
+        ..Settings::default()
     };
     let set = kept_with(&Traced::new(), &tree, &Config::default(), &settings);
     assert_eq!(

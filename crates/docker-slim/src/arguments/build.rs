@@ -18,6 +18,9 @@ pub struct BuildArguments {
     /// Also copy the artifacts to this folder.
     #[arg(long, value_name = "FOLDER")]
     pub copy_meta_artifacts: Option<PathBuf>,
+    /// Run the slim image under its seccomp profile and compare what it does with the fat one, before it gets its name.
+    #[arg(long, default_value_t = true)]
+    pub verify: bool,
     /// Show the container's log when it has stopped.
     #[arg(long)]
     pub show_clogs: bool,

@@ -6,7 +6,6 @@ use slim_image::collector::{ServeOptions, serve};
 
 /// Serves until the other side says goodbye.
 pub fn run() -> Result<(), Failure> {
-    serve(std::io::stdin().lock(), std::io::stdout().lock(), &ServeOptions::container()).map_err(|error| {
-        Failure { message: error.to_string(), hint: None, container_log: String::new(), exit_code: 1 }
-    })
+    serve(std::io::stdin().lock(), std::io::stdout().lock(), &ServeOptions::container())
+        .map_err(|error| Failure::new(error.to_string(), 1))
 }

@@ -1,15 +1,16 @@
 //! The one place where flags and the environment become the plain settings of a command.
 
+mod files;
 mod http;
+mod keep;
 
 use crate::arguments::{
-    BuildArguments, ContainerArguments, ExerciseArguments, GlobalArguments, HttpArguments, KeepArguments,
+    BuildArguments, ContainerArguments, ExerciseArguments, GlobalArguments, HttpArguments,
 };
 use crate::failure::Failure;
 use crate::outside;
 use slim_build::{ConfigEdits, ContinueAfter, Exercise, Settings};
 use slim_engine::{EndpointInputs, Mount, Overrides, PublishPort, Run};
-use slim_image::ImagePath;
 use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,8 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Set
         container: container(&arguments.container)?,
         edits: ConfigEdits::default(),
         exercise: exercise(&arguments.exercise, &arguments.http)?,
-        keep: keep(&arguments.keep)?,
+        keep: keep::settings(&arguments.keep)?,
+        verify: arguments.verify,
         show_container_logs: arguments.show_clogs,
         stop_grace: STOP_GRACE,
         source_date_epoch: source_date_epoch()?,
@@ -170,27 +172,6 @@ fn command(flag: &str, text: Option<&str>) -> Result<Option<Vec<String>>, Failur
     Ok(Some(words))
 }
 
-fn keep(arguments: &KeepArguments) -> Result<slim_keep::Settings, Failure> {
-    let paths = |flag: &str, texts: &[String]| {
-        texts
-            .iter()
-            .map(|text| {
-                if text.starts_with('/') {
-                    Ok(ImagePath::new(text))
-                } else {
-                    Err(Failure::usage(format!("understand {flag} {text}: paths in the image begin with /")))
-                }
-            })
-            .collect::<Result<Vec<_>, _>>()
-    };
-    Ok(slim_keep::Settings {
-        include_path: paths("--include-path", &arguments.include_path)?,
-        include_bin: paths("--include-bin", &arguments.include_bin)?,
-        include_exe: arguments.include_exe.clone(),
-        exclude_pattern: arguments.exclude_pattern.clone(),
-    })
-}
-
 fn source_date_epoch() -> Result<Option<i64>, Failure> {
     match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.parse().map(Some).map_err(|_| {
@@ -203,11 +184,8 @@ fn source_date_epoch() -> Result<Option<i64>, Failure> {
 fn this_run() -> Result<Run, Failure> {
     let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
         .and_then(|uuid| slim_engine::host::this_run(uuid.trim().replace('-', "")));
-    run.map_err(|error| Failure {
-        message: format!("read what identifies this run: {error}"),
-        hint: Some("is /proc mounted?".to_owned()),
-        container_log: String::new(),
-        exit_code: 1,
+    run.map_err(|error| {
+        Failure::new(format!("read what identifies this run: {error}"), 1).with_hint("is /proc mounted?")
     })
 }
 
