@@ -22,6 +22,13 @@ pub enum BuildError {
     ContainerDied { image: String, what: String, log: String },
     #[error("exercise the program: {what}")]
     Exercise { what: String, hint: Option<String>, log: String },
+    #[error("verify the slim image of {image}: {} from the fat one, nothing was tagged", count(differences))]
+    Verification {
+        image: String,
+        /// One or more lines each.
+        differences: Vec<String>,
+        log: String,
+    },
     #[error("{0}")]
     Usage(String),
     #[error("finish: interrupted")]
@@ -41,6 +48,7 @@ impl BuildError {
             Self::State { .. } | Self::Usage(_) | Self::Keep(_) => 2,
             Self::ContainerDied { .. } => 5,
             Self::Exercise { .. } => 6,
+            Self::Verification { .. } => 7,
             Self::Interrupted => 130,
             Self::Bug(_) => 1,
         }
@@ -57,6 +65,11 @@ impl BuildError {
                 "try `docker run` with the same image; settings it needs go in with --env, --mount, --cmd, --entrypoint"
                     .to_owned(),
             ),
+            Self::Verification { .. } => Some(
+                "what is missing can be kept with --include-path, --include-bin or --include-exe, or be seen with a \
+                 fuller exercise (--exec, --http-probe-cmd); --verify=off tags the image as it is"
+                    .to_owned(),
+            ),
             Self::State { .. } => Some("--state-path names another folder".to_owned()),
             Self::Bug(_) => Some("this is a bug of docker-slim; please report it with --log-level debug output".to_owned()),
             _ => None,
@@ -67,9 +80,27 @@ impl BuildError {
     #[must_use]
     pub fn container_log(&self) -> &str {
         match self {
-            Self::ContainerDied { log, .. } | Self::Exercise { log, .. } => log,
+            Self::ContainerDied { log, .. } | Self::Exercise { log, .. } | Self::Verification { log, .. } => {
+                log
+            }
             _ => "",
         }
+    }
+
+    /// What the slim program does otherwise than the fat one; empty for other errors.
+    #[must_use]
+    pub fn differences(&self) -> &[String] {
+        match self {
+            Self::Verification { differences, .. } => differences,
+            _ => &[],
+        }
+    }
+}
+
+fn count(differences: &[String]) -> String {
+    match differences {
+        [_] => "1 difference".to_owned(),
+        many => format!("{} differences", many.len()),
     }
 }
 

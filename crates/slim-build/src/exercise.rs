@@ -4,14 +4,16 @@
 //! when the sensor has seen nothing new for a while.
 
 use crate::error::{BuildError, blocking};
+use crate::inside;
 use crate::judgement::{self, Verdict};
 use crate::observe::{self, Subject, with};
 use crate::progress::{Running, Stage};
 use crate::settings::ContinueAfter;
-use slim_engine::ExecSpec;
-use slim_probe::{HttpSettings, Outcome, Progress, Recording, Target};
+use crate::verify::Behaviour;
+use slim_probe::{HttpSettings, Outcome, Progress, Target};
 use slim_report::{ExecReport, ExerciseReport, HttpReport};
 use slim_trace::{Phase, Transport};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,46 +21,51 @@ use std::time::{Duration, Instant};
 /// How often the program is looked at while waiting for it.
 const LOOK: Duration = Duration::from_millis(20);
 /// A program that listens and has shown nothing new for so long is ready.
-const QUIET_LISTENING: Duration = Duration::from_millis(200);
+pub(crate) const QUIET_LISTENING: Duration = Duration::from_millis(200);
 /// The same for one that listens on nothing.
-const QUIET: Duration = Duration::from_millis(1500);
+pub(crate) const QUIET: Duration = Duration::from_millis(1500);
 /// The same for one that listens on nothing though its image exposes ports.
 const QUIET_EXPOSED: Duration = Duration::from_secs(10);
 /// A program that never becomes quiet is taken as ready after this.
 const READY_AT_LAST: Duration = Duration::from_secs(120);
 /// After the exercise, the program may finish what it began: until it is quiet, at most this long.
-const SETTLE_AT_LAST: Duration = Duration::from_secs(5);
-/// Kept of a command's output for an error message.
-const OUTPUT_SHOWN: usize = 2000;
+pub(crate) const SETTLE_AT_LAST: Duration = Duration::from_secs(5);
 
 /// What drove the program, and how it went.
 #[derive(Default)]
 pub struct Exercised {
     pub report: ExerciseReport,
-    /// The HTTP requests with their answers.
-    pub recording: Option<Recording>,
     /// Whether the program ended without being stopped.
     pub ended_by_itself: bool,
+    /// From the start until the program was ready.
+    pub ready_after: Duration,
+    /// From the start until the exercise, or the program, had ended.
+    pub lasted: Duration,
 }
 
 /// Exercises the program until everything asked for has happened, or the program has ended.
 ///
 /// # Errors
 /// When the program dies, answers nothing though a probe was asked for, or a command fails.
-pub(crate) async fn exercise(subject: &Subject<'_>) -> Result<Exercised, BuildError> {
+pub(crate) async fn exercise(
+    subject: &Subject<'_>,
+    behaviour: &mut Behaviour,
+) -> Result<Exercised, BuildError> {
     let stage = subject.story.begin(Stage::Probe);
     let cancel = CancelOnDrop(Arc::default());
+    let began = Instant::now();
     let exercised = tokio::select! {
         biased;
-        driven = drive(subject, &stage, &cancel.0) => driven?,
+        driven = drive(subject, &stage, &cancel.0, behaviour) => driven?,
         code = subject.engine.wait(&subject.id) => ended(subject, code?).await?,
     };
+    let exercised = Exercised { lasted: began.elapsed(), ..exercised };
     stage.done(figures(&exercised));
     Ok(exercised)
 }
 
 /// Sets the flag that ends a probe thread, however this future ends.
-struct CancelOnDrop(Arc<AtomicBool>);
+pub(crate) struct CancelOnDrop(pub Arc<AtomicBool>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -83,12 +90,13 @@ async fn drive(
     subject: &Subject<'_>,
     stage: &Running<'_>,
     cancel: &Arc<AtomicBool>,
+    behaviour: &mut Behaviour,
 ) -> Result<Exercised, BuildError> {
     let exercise = &subject.settings.exercise;
     let began = Instant::now();
     let listens = until_ready(subject).await;
     with(&subject.observer, |observer| observer.enter_phase(Phase::Exercise));
-    let mut exercised = Exercised::default();
+    let mut exercised = Exercised { ready_after: began.elapsed(), ..Exercised::default() };
     if let Some(http) = &exercise.http {
         let outcome = probe(subject, stage, http, listens, Arc::clone(cancel)).await?;
         judge(subject, &outcome).await?;
@@ -98,15 +106,44 @@ async fn drive(
                 answers_below_500: outcome.answers_below_500,
                 failures: outcome.failures,
             });
-            exercised.recording = Some(outcome.recording);
+            behaviour.answers = Some(outcome.recording);
         }
     }
     for command in &exercise.exec {
-        exercised.report.exec.push(exec(subject, command).await?);
+        let ran = inside::exec(subject, command).await?;
+        exercised.report.exec.push(ExecReport { command: command.clone(), exit_code: ran.exit_code });
+        behaviour.commands.push(ran);
+    }
+    if let Some(health) = inside::health_command(&subject.source.config) {
+        // The engine may run it much later than we stop; what it needs must be seen.
+        behaviour.health = inside::check_health(subject.engine, &subject.id, &health).await?;
     }
     hold(subject, began).await?;
     until_quiet(subject, QUIET_LISTENING, SETTLE_AT_LAST).await;
+    behaviour.listens = listening(subject, cancel).await?;
     Ok(exercised)
+}
+
+/// The TCP ports that the program listens on now, of those that it ever did.
+async fn listening(subject: &Subject<'_>, cancel: &Arc<AtomicBool>) -> Result<BTreeSet<u16>, BuildError> {
+    let ports: BTreeSet<u16> = traced_tcp_ports(subject).into_iter().collect();
+    if ports.is_empty() {
+        return Ok(ports);
+    }
+    let target = Target { pid: Some(subject.pid), address: None, ports: ports.iter().copied().collect() };
+    let cancel = Arc::clone(cancel);
+    let now = blocking(move || {
+        slim_probe::wait_listening(&target, Duration::ZERO, &cancel, &|| true)
+            .map_err(|error| BuildError::Exercise { what: error.to_string(), hint: None, log: String::new() })
+    });
+    Ok(now.await?.into_iter().map(|port| port.number).filter(|port| ports.contains(port)).collect())
+}
+
+fn traced_tcp_ports(subject: &Subject<'_>) -> Vec<u16> {
+    with(&subject.observer, |observer| observer.listening())
+        .iter()
+        .filter_map(|listening| (listening.transport == Transport::Tcp).then_some(listening.port))
+        .collect()
 }
 
 /// Waits until the program listens, or does nothing new any more. Whether it listens.
@@ -149,11 +186,7 @@ async fn probe(
 ) -> Result<Outcome, BuildError> {
     let state = subject.engine.inspect(&subject.id).await?;
     let mut ports = subject.source.config.exposed_tcp_ports();
-    ports.extend(
-        with(&subject.observer, |observer| observer.listening())
-            .iter()
-            .filter_map(|listening| (listening.transport == Transport::Tcp).then_some(listening.port)),
-    );
+    ports.extend(traced_tcp_ports(subject));
     ports.sort_unstable();
     ports.dedup();
     let mut settings = settings.clone();
@@ -202,36 +235,6 @@ async fn judge(subject: &Subject<'_>, outcome: &Outcome) -> Result<(), BuildErro
     Err(BuildError::Exercise { what, hint: Some(hint.to_owned()), log })
 }
 
-async fn exec(subject: &Subject<'_>, command: &str) -> Result<ExecReport, BuildError> {
-    let result = subject
-        .engine
-        .exec(&subject.id, &ExecSpec { argv: exec_words(command), ..ExecSpec::default() })
-        .await?;
-    if result.exit_code != 0 {
-        let mut output = [result.stdout, result.stderr].concat();
-        let shown = output.split_off(output.len().saturating_sub(OUTPUT_SHOWN));
-        return Err(BuildError::Exercise {
-            what: format!("`{command}` in the container ended with exit code {}", result.exit_code),
-            hint: None,
-            log: String::from_utf8_lossy(&shown).into_owned(),
-        });
-    }
-    Ok(ExecReport { command: command.to_owned(), exit_code: result.exit_code })
-}
-
-/// A command with shell characters goes to a shell; another one is run as it is, so that no shell comes into the
-/// image just for it.
-fn exec_words(command: &str) -> Vec<String> {
-    const SHELL: &[char] =
-        &['|', '&', ';', '<', '>', '(', ')', '$', '`', '*', '?', '[', '#', '~', '{', '}', '\n'];
-    match shell_words::split(command) {
-        Ok(words) if !command.contains(SHELL) && words.first().is_some_and(|word| !word.contains('=')) => {
-            words
-        }
-        _ => vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()],
-    }
-}
-
 /// Waits for what `--continue-after` names beyond probe and exec, in a fixed order: time, signal, Enter.
 async fn hold(subject: &Subject<'_>, began: Instant) -> Result<(), BuildError> {
     for condition in &subject.settings.exercise.continue_after {
@@ -278,21 +281,4 @@ fn figures(exercised: &Exercised) -> String {
         parts.push("the program was started".to_owned());
     }
     parts.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plain_command_needs_no_shell() {
-        assert_eq!(exec_words("redis-cli set 'a key' 1"), ["redis-cli", "set", "a key", "1"]);
-    }
-
-    #[test]
-    fn a_command_with_shell_characters_goes_to_a_shell_as_it_is() {
-        for command in ["echo a | cat", "FOO=1 env", "ls *.txt", "echo $HOME", "echo 'unfinished"] {
-            assert_eq!(exec_words(command), ["sh", "-c", command]);
-        }
-    }
 }

@@ -21,6 +21,14 @@ use tokio_util::io::SyncIoBridge;
 /// Bytes of the archive on their way from its writer to the engine.
 const PIPE_BYTES: usize = 1 << 20;
 
+/// The slim image in the engine, under a temporary name.
+pub struct Loaded {
+    pub id: String,
+    /// Bytes, as the engine counts them.
+    pub size: u64,
+    temporary: String,
+}
+
 /// The slim image as the engine has it.
 pub struct Slim {
     pub id: String,
@@ -68,34 +76,43 @@ fn layer_failed(error: LayerError, state_path: &Path) -> BuildError {
     }
 }
 
-/// Loads the image and gives it its names.
+/// Loads the image under a temporary name of this run.
 ///
 /// # Errors
-/// When the engine refuses the image or a name.
+/// When the engine refuses the image.
 pub async fn load(
     engine: &dyn Engine,
     settings: &Settings,
     stage: &Running<'_>,
-    source: &SourceImage,
     image: &Arc<SlimImage>,
-) -> Result<Slim, BuildError> {
+) -> Result<Loaded, BuildError> {
     stage.working("loading the image into the engine");
-    let names = names(settings, source)?;
-    let id = image.id().to_string();
     let temporary = settings.run.temporary_reference("slim");
-    let temporary: Reference =
+    let reference: Reference =
         temporary.parse().map_err(|error| BuildError::Bug(format!("name the image for a while: {error}")))?;
-    engine.load_image(archive(Arc::clone(image), temporary.clone())).await?;
-    for name in &names {
-        engine.tag(&id, name).await?;
-    }
-    engine.untag(&temporary.to_string()).await?;
+    engine.load_image(archive(Arc::clone(image), reference)).await?;
+    let id = image.id().to_string();
     let size = engine.inspect_image(&id).await?.size;
-    Ok(Slim { id, names, size })
+    Ok(Loaded { id, size, temporary })
+}
+
+/// Gives a loaded image the names that users know it by.
+///
+/// # Errors
+/// When the engine refuses a name.
+pub async fn tag(engine: &dyn Engine, loaded: Loaded, names: Vec<String>) -> Result<Slim, BuildError> {
+    for name in &names {
+        engine.tag(&loaded.id, name).await?;
+    }
+    engine.untag(&loaded.temporary).await?;
+    Ok(Slim { id: loaded.id, names, size: loaded.size })
 }
 
 /// The names that the slim image gets.
-fn names(settings: &Settings, source: &SourceImage) -> Result<Vec<String>, BuildError> {
+///
+/// # Errors
+/// When one of them is none, or there is none to make one from.
+pub fn names(settings: &Settings, source: &SourceImage) -> Result<Vec<String>, BuildError> {
     if !settings.tags.is_empty() {
         for name in &settings.tags {
             let _: Reference =
@@ -103,20 +120,19 @@ fn names(settings: &Settings, source: &SourceImage) -> Result<Vec<String>, Build
         }
         return Ok(settings.tags.clone());
     }
-    // An image that was asked for by id is named after one of its names, if it has any.
-    let named =
-        |text: &str| text.parse::<Reference>().ok().filter(|_| !source.id.hex().starts_with(text_id(text)));
-    let reference = named(&source.reference)
-        .or_else(|| source.tags.first().and_then(|tag| tag.parse().ok()))
-        .ok_or_else(|| {
-            BuildError::Usage(format!("name the slim image of {}: give it one with --tag", source.reference))
-        })?;
+    let reference = fat_name(source).ok_or_else(|| {
+        BuildError::Usage(format!("name the slim image of {}: give it one with --tag", source.reference))
+    })?;
     Ok(vec![reference.slim_name().to_string()])
 }
 
-/// The hexadecimal part of an image id, as people write it.
-fn text_id(text: &str) -> &str {
-    text.strip_prefix("sha256:").unwrap_or(text)
+/// The fat image's name. An image that was asked for by id is known by one of its names, if it has any.
+pub fn fat_name(source: &SourceImage) -> Option<Reference> {
+    let is_id = |text: &str| source.id.hex().starts_with(text.strip_prefix("sha256:").unwrap_or(text));
+    let is_name = |name: &Reference| source.tags.contains(&name.with_tag().to_string());
+    let asked_for = source.reference.parse::<Reference>().ok();
+    let asked_for = asked_for.filter(|name| is_name(name) || !is_id(&source.reference));
+    asked_for.or_else(|| source.tags.first().and_then(|tag| tag.parse().ok()))
 }
 
 fn timestamp(seconds: i64) -> Result<String, BuildError> {

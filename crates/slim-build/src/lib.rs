@@ -1,4 +1,5 @@
-//! The pipeline: inspect → observe → exercise → keep → image → artifacts, and nothing that belongs to one stage alone.
+//! The pipeline: inspect → observe → exercise → keep → policy → image → verify → artifacts, and nothing that belongs to
+//! one stage alone.
 #![forbid(unsafe_code)]
 
 mod artifacts;
@@ -7,19 +8,22 @@ mod error;
 mod exercise;
 mod files;
 mod image;
+mod inside;
 mod judgement;
 mod observe;
 mod person;
 mod pipeline;
+mod policy;
 mod progress;
 mod scratch;
 mod settings;
 mod state;
+mod verify;
 
 pub use edits::{ConfigEdits, Persist};
 pub use error::BuildError;
 pub use person::{InputEnded, Person};
-pub use pipeline::build;
+pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{ContinueAfter, Exercise, HttpJudgement, Settings};
 pub use state::write_whole;

@@ -4,9 +4,10 @@ use crate::error::{BuildError, blocking};
 use crate::exercise::{self, Exercised};
 use crate::person::Person;
 use crate::progress::{Stage, Story};
-use crate::scratch::{Role, labels};
+use crate::scratch::{Role, program_container};
 use crate::settings::Settings;
-use slim_engine::{ContainerId, ContainerSpec, ContainerState, Engine, Protocol, PublishedPort};
+use crate::verify::{Behaviour, Ending};
+use slim_engine::{ContainerId, ContainerState, Engine, Protocol, PublishedPort};
 use slim_image::{Config, SourceImage};
 use slim_sensor::{Observer, Sensor, SensorError};
 use slim_trace::{Phase, Trace};
@@ -17,6 +18,8 @@ use std::time::Duration;
 const LOG_LINES: usize = 20;
 /// One look at whether the program has started; between two, the container's state is checked.
 const START_WAIT: Duration = Duration::from_millis(200);
+/// Exit code of a program that was killed, since it did not end on its signal.
+const KILLED: i64 = 137;
 /// A lost event repeats the observation once with this many times the buffer.
 const BUFFER_FACTOR: u32 = 4;
 
@@ -27,6 +30,8 @@ pub(crate) type Shared = Arc<Mutex<Box<dyn Observer>>>;
 pub struct Observation {
     pub trace: Arc<Trace>,
     pub exercised: Exercised,
+    /// What the program did, to lay other runs beside.
+    pub behaviour: Behaviour,
     /// Exit code of the program.
     pub exit_code: Option<i64>,
     /// How often the observation was repeated because the sensor lost events.
@@ -100,9 +105,11 @@ async fn observe_once(
     publish(&subject).await?;
     stage.done(format!("container {} runs untouched, watched from outside", subject.id.short()));
 
-    let exercised = exercise::exercise(&subject).await?;
+    let mut behaviour = Behaviour::default();
+    let exercised = exercise::exercise(&subject, &mut behaviour).await?;
     with(&subject.observer, |observer| observer.enter_phase(Phase::Shutdown));
     let state = stop(&subject).await?;
+    behaviour.ending = ending(&subject, exercised.ended_by_itself, state.exit_code).await?;
     let observer = subject.observer;
     let trace = blocking(move || {
         let observer = Arc::into_inner(observer)
@@ -119,7 +126,13 @@ async fn observe_once(
         }
     }
     engine.remove(&subject.id, true).await?;
-    Ok(Observation { trace: Arc::new(trace), exercised, exit_code: Some(state.exit_code), repeated: 0 })
+    Ok(Observation {
+        trace: Arc::new(trace),
+        exercised,
+        behaviour,
+        exit_code: Some(state.exit_code),
+        repeated: 0,
+    })
 }
 
 /// Creates, arms, starts, and waits for the program's first exec.
@@ -131,11 +144,7 @@ async fn start<'a>(
     person: &'a dyn Person,
     buffer_bytes: u32,
 ) -> Result<Subject<'a>, BuildError> {
-    let spec = ContainerSpec {
-        labels: labels(&settings.run, Role::Fat),
-        ..ContainerSpec::published(&source.id.to_string(), settings.container.clone())
-    };
-    let id = engine.create(&spec).await?;
+    let id = engine.create(&program_container(settings, &source.id.to_string(), Role::Fat)).await?;
     let (text, sensor) = (
         id.to_string(),
         slim_sensor::Settings {
@@ -199,8 +208,18 @@ async fn publish(subject: &Subject<'_>) -> Result<(), BuildError> {
     Ok(())
 }
 
+async fn ending(subject: &Subject<'_>, ended_by_itself: bool, exit_code: i64) -> Result<Ending, BuildError> {
+    Ok(match (ended_by_itself, exit_code) {
+        (true, _) => {
+            let output = subject.engine.logs(&subject.id, None).await?.bytes;
+            Ending::ByItself { exit_code, output }
+        }
+        (false, KILLED) => Ending::Killed,
+        (false, _) => Ending::Stopped { exit_code },
+    })
+}
+
 async fn stop(subject: &Subject<'_>) -> Result<ContainerState, BuildError> {
-    const KILLED: i64 = 137;
     let running = subject.engine.inspect(&subject.id).await?.running;
     if running {
         subject.engine.stop(&subject.id, subject.settings.stop_grace).await?;

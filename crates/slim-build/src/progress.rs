@@ -12,7 +12,9 @@ pub enum Stage {
     Observe,
     Probe,
     Keep,
+    Policy,
     Image,
+    Verify,
     Artifacts,
 }
 
@@ -23,7 +25,9 @@ impl fmt::Display for Stage {
             Stage::Observe => "observe",
             Stage::Probe => "probe",
             Stage::Keep => "keep",
+            Stage::Policy => "policy",
             Stage::Image => "image",
+            Stage::Verify => "verify",
             Stage::Artifacts => "artifacts",
         })
     }

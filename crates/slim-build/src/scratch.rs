@@ -3,7 +3,8 @@
 //! Invariant: containers carry the run's labels from the moment they exist, and an image comes in under a temporary name
 //! of the run, so that cleaning goes by what the engine knows and finds also what was made but never came back.
 
-use slim_engine::Run;
+use crate::settings::Settings;
+use slim_engine::{ContainerSpec, Run};
 use std::collections::BTreeMap;
 
 /// Says what a container is for; beside the run's own labels.
@@ -16,6 +17,19 @@ pub enum Role {
     Fat,
     /// Serves the fat image's files.
     Collector,
+    /// Runs the fat image's program once more, unobserved: what differs from the first run is not stable.
+    Reference,
+    /// Runs the slim image's program under its profile.
+    Verify,
+}
+
+/// A container that runs the program of `image` with the settings that the user asked for.
+#[must_use]
+pub fn program_container(settings: &Settings, image: &str, role: Role) -> ContainerSpec {
+    ContainerSpec {
+        labels: labels(&settings.run, role),
+        ..ContainerSpec::published(image, settings.container.clone())
+    }
 }
 
 /// The labels of a container of this run.
@@ -25,6 +39,8 @@ pub fn labels(run: &Run, role: Role) -> BTreeMap<String, String> {
     let role = match role {
         Role::Fat => "fat",
         Role::Collector => "collector",
+        Role::Reference => "reference",
+        Role::Verify => "verify",
     };
     labels.insert(LABEL_ROLE.to_owned(), role.to_owned());
     labels

@@ -24,6 +24,8 @@ pub struct Settings {
     pub exercise: Exercise,
     /// What to keep beyond the observed.
     pub keep: slim_keep::Settings,
+    /// Run the slim image and compare, before it gets its names.
+    pub verify: bool,
     /// Show the fat container's log when it has stopped.
     pub show_container_logs: bool,
     /// How long a stopped container may take before it is killed.

@@ -1,4 +1,4 @@
-//! What `docker-slim build` did, in figures.
+//! What `docker-slim build` or `profile` did, in figures.
 
 use crate::size::{factor, human};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// The version of the report that this code writes.
 pub const VERSION: u32 = 1;
 
-/// The report of one build.
+/// The report of one build, or of one profile, which makes no image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BuildReport {
     pub version: u32,
@@ -16,14 +16,16 @@ pub struct BuildReport {
     pub generator: String,
     pub command: String,
     pub source: ImageReport,
-    pub slim: ImageReport,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slim: Option<ImageReport>,
     /// Source size divided by slim size.
-    pub factor: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
     pub observation: ObservationReport,
     pub exercise: ExerciseReport,
     pub keep: KeepReport,
-    /// `off`: the slim image has not been run.
-    pub verification: String,
+    pub policy: PolicyReport,
+    pub verification: VerificationReport,
     pub stages: Vec<StageReport>,
     /// The folder with the artifacts, and the files' names in it.
     pub artifacts_folder: PathBuf,
@@ -96,6 +98,53 @@ pub struct KeepReport {
     pub reasons: BTreeMap<String, usize>,
 }
 
+/// What the slim image may do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// System calls that the seccomp profile allows.
+    pub system_calls_allowed: usize,
+    /// Of them, those that the program made; the others are the runtime's, the kernel's and stand-ins.
+    pub system_calls_made: usize,
+    /// Calls of the program that were refused each time, and are.
+    pub system_calls_refused: Vec<String>,
+    /// Calls without a name, which no profile can allow.
+    pub system_calls_inexpressible: Vec<String>,
+    /// Runtimes whose calls are in the profile, with their versions.
+    pub runtimes: Vec<String>,
+    /// Runtimes that could not be traced, with why: a container may not start there under the profile.
+    pub runtimes_left_out: String,
+    /// File names among the artifacts.
+    pub seccomp_profile: String,
+    pub apparmor_profile: String,
+    /// Options of `docker run` with which the image may run as well.
+    pub run_options: Vec<String>,
+}
+
+/// Whether the slim image does what the fat one did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerificationReport {
+    pub result: VerificationResult,
+    /// Requests whose answers were compared.
+    pub requests: usize,
+    /// Of them, those whose bodies differ between two runs of the fat image: status and type were compared.
+    pub unstable_requests: usize,
+    /// Commands whose exit code and output were compared.
+    pub commands: usize,
+    /// In words, for the summary.
+    pub told: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerificationResult {
+    /// It ran under its seccomp profile and did what the fat one did.
+    Passed,
+    /// `--verify=off`: it has not been run.
+    Off,
+    /// No image was made.
+    NoImage,
+}
+
 /// How long a stage took.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StageReport {
@@ -107,15 +156,23 @@ impl BuildReport {
     /// The last lines that a person reads.
     #[must_use]
     pub fn summary(&self) -> String {
-        format!(
-            "{} {} → {} {}, {:.1} times smaller, {} files\nartifacts: {}",
-            self.source.names.first().unwrap_or(&self.source.id),
-            human(self.source.size),
-            self.slim.names.join(", "),
-            human(self.slim.size),
-            factor(self.source.size, self.slim.size),
-            self.keep.files,
-            self.artifacts_folder.display(),
-        )
+        let source =
+            format!("{} {}", self.source.names.first().unwrap_or(&self.source.id), human(self.source.size));
+        let mut lines = vec![match &self.slim {
+            Some(slim) => format!(
+                "{source} → {} {}, {:.1} times smaller, {} files",
+                slim.names.join(", "),
+                human(slim.size),
+                factor(self.source.size, slim.size),
+                self.keep.files
+            ),
+            None => format!("{source}: {} files would be kept", self.keep.files),
+        }];
+        lines.push(format!(
+            "{} system calls allowed; verification: {}",
+            self.policy.system_calls_allowed, self.verification.told
+        ));
+        lines.push(format!("artifacts: {}", self.artifacts_folder.display()));
+        lines.join("\n")
     }
 }

@@ -6,6 +6,6 @@ mod size;
 
 pub use build::{
     BuildReport, ExecReport, ExerciseReport, HttpReport, ImageReport, KeepReport, ObservationReport,
-    StageReport, VERSION,
+    PolicyReport, StageReport, VERSION, VerificationReport, VerificationResult,
 };
 pub use size::{factor, human};

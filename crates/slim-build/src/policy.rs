@@ -1,0 +1,224 @@
+//! Trace + keep-set → what the slim image may do: seccomp profile, AppArmor profile, run settings.
+
+use crate::error::BuildError;
+use crate::settings::Settings;
+use slim_image::{Config, ImagePath, ImageTree, Kind, SourceImage};
+use slim_keep::{KeepSet, Kept, Reason};
+use slim_policy::{Because, Inputs, KeptKind, Policy, RootFileSystem, RunSpec};
+use slim_trace::Trace;
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// Bytes of a file that tell whether it is ELF, and of which class.
+const ELF_START: usize = 5;
+/// The smallest ELF header.
+const ELF_LEAST: u64 = 52;
+const ELF_MAGIC: &[u8] = b"\x7fELF";
+/// EI_CLASS of a 32-bit file.
+const ELF_CLASS_32: u8 = 1;
+/// Endings of files that are never mapped executable, unless their mode says so: it saves reading them.
+const DATA_ENDINGS: [&str; 14] =
+    ["c", "cjs", "css", "h", "html", "js", "json", "md", "mjs", "pl", "pm", "py", "pyc", "txt"];
+
+/// The policy of a slim image in every form.
+pub struct Policies {
+    pub policy: Policy,
+    /// The profile for `--security-opt seccomp=FILE`.
+    pub seccomp: String,
+    /// The profile for `apparmor_parser`.
+    pub apparmor: String,
+    pub run_spec: RunSpec,
+}
+
+/// Decides what the slim image may do. `name` names the AppArmor profile; `config` is the image's with what the user
+/// replaced.
+///
+/// # Errors
+/// When a kept file cannot be read.
+pub fn decide(
+    name: &str,
+    config: &Config,
+    trace: &Trace,
+    tree: &dyn ImageTree,
+    kept: &KeepSet,
+) -> Result<Policies, BuildError> {
+    let (paths, elf_32_bit) = kept_paths(tree, kept)?;
+    let inputs = Inputs {
+        elf_32_bit,
+        paths,
+        user: Some(config.user.clone()).filter(|user| !user.is_empty()),
+        ..Inputs::new(name)
+    };
+    let policy = slim_policy::decide(trace, &inputs);
+    let seccomp = String::from_utf8(policy.seccomp_json())
+        .map_err(|error| BuildError::Bug(format!("write the seccomp profile as text: {error}")))?;
+    let apparmor = slim_policy::apparmor(trace, &inputs);
+    let run_spec = slim_policy::run_spec(trace, &inputs);
+    Ok(Policies { policy, seccomp, apparmor, run_spec })
+}
+
+impl Policies {
+    /// Figures for a person.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let root = match &self.run_spec.root_file_system {
+            RootFileSystem::ReadOnly => "the root may be read-only".to_owned(),
+            RootFileSystem::Writable { because } => {
+                format!("the root must be writable ({} paths)", because.len())
+            }
+        };
+        format!(
+            "{} system calls allowed, {} of them seen; {root}",
+            self.policy.allowed.len(),
+            self.made_by_program()
+        )
+    }
+
+    /// System calls that the image's own programs made.
+    #[must_use]
+    pub fn made_by_program(&self) -> usize {
+        let is_made = |because: &Because| matches!(because, Because::Program { .. });
+        self.policy.allowed.iter().filter(|call| call.because.iter().any(is_made)).count()
+    }
+}
+
+/// What the artifacts of an image are called: its repository with dashes; for an image without a name the beginning of
+/// its id.
+#[must_use]
+pub fn file_stem(settings: &Settings, source: &SourceImage) -> String {
+    crate::image::fat_name(source)
+        .or_else(|| settings.tags.first().and_then(|tag| tag.parse().ok()))
+        .map_or_else(|| source.id.hex().chars().take(12).collect(), |name| name.file_stem())
+}
+
+/// What each kept path is, and whether a 32-bit program or library is among them.
+fn kept_paths(
+    tree: &dyn ImageTree,
+    kept: &KeepSet,
+) -> Result<(BTreeMap<ImagePath, KeptKind>, bool), BuildError> {
+    let mut paths = BTreeMap::new();
+    let mut elf_32_bit = false;
+    for (path, entry) in &kept.entries {
+        let kind = match &entry.entry.kind {
+            Kind::Directory => KeptKind::Directory,
+            Kind::Symlink { target } => KeptKind::Symlink { target: target.clone() },
+            Kind::File { .. } => {
+                let class = elf_class(tree, path, entry)?;
+                elf_32_bit |= class == Some(ELF_CLASS_32);
+                file(entry, class.is_some())
+            }
+            Kind::CharacterDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo | Kind::Socket => {
+                KeptKind::Special
+            }
+        };
+        paths.insert(path.clone(), kind);
+    }
+    Ok((paths, elf_32_bit))
+}
+
+fn file(kept: &Kept, elf: bool) -> KeptKind {
+    const RAISES_PRIVILEGES: u32 = 0o6000;
+    let entry = &kept.entry;
+    KeptKind::File {
+        elf,
+        run: is_executable(kept) && kept.because.iter().any(is_to_run),
+        privileged: is_executable(kept)
+            && (entry.mode & RAISES_PRIVILEGES != 0 || entry.xattrs.contains_key("security.capability")),
+    }
+}
+
+fn is_executable(kept: &Kept) -> bool {
+    kept.entry.mode & 0o111 != 0
+}
+
+/// Whether a path is kept to be run although no run of it may have been seen.
+fn is_to_run(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Entrypoint { .. }
+            | Reason::Healthcheck { .. }
+            | Reason::Included { .. }
+            | Reason::Shebang { .. }
+            | Reason::ElfInterpreter { .. }
+    )
+}
+
+/// EI_CLASS of an ELF file; `None` for any other file.
+fn elf_class(tree: &dyn ImageTree, path: &ImagePath, kept: &Kept) -> Result<Option<u8>, BuildError> {
+    if kept.entry.size() < ELF_LEAST || (!is_executable(kept) && has_data_ending(path)) {
+        return Ok(None);
+    }
+    let mut start = [0; ELF_START];
+    tree.open(path)
+        .map_err(|error| BuildError::Files(error.to_string()))?
+        .read_exact(&mut start)
+        .map_err(|error| BuildError::Files(format!("{path}: {error}")))?;
+    Ok(start.starts_with(ELF_MAGIC).then_some(start[ELF_START - 1]))
+}
+
+fn has_data_ending(path: &ImagePath) -> bool {
+    let name = path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let ending = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    ending.len() < name.len() && DATA_ENDINGS.iter().any(|known| known.as_bytes() == ending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slim_image::MemoryTree;
+    use std::collections::BTreeSet;
+
+    fn elf(class: u8) -> Vec<u8> {
+        let mut bytes = vec![0; 64];
+        bytes[..4].copy_from_slice(ELF_MAGIC);
+        bytes[4] = class;
+        bytes
+    }
+
+    fn kept(tree: &MemoryTree, because: Reason) -> KeepSet {
+        let entries = tree.walk().map(|(path, entry)| {
+            (path.clone(), Kept { entry: entry.clone(), because: BTreeSet::from([because.clone()]) })
+        });
+        KeepSet { entries: entries.collect(), notes: Vec::new() }
+    }
+
+    #[test]
+    fn what_a_file_is_comes_from_its_first_bytes_and_its_mode() {
+        let tree = MemoryTree::new()
+            .file("/bin/su", 0o4755, elf(2))
+            .file("/lib/x", 0o644, elf(2))
+            .file("/lib/data.js", 0o644, elf(1))
+            .file("/etc/motd", 0o644, "hello".repeat(20));
+        let (paths, elf_32_bit) = kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap();
+        assert_eq!(
+            paths[&ImagePath::from("/bin/su")],
+            KeptKind::File { elf: true, run: false, privileged: true }
+        );
+        assert_eq!(
+            paths[&ImagePath::from("/lib/x")],
+            KeptKind::File { elf: true, run: false, privileged: false }
+        );
+        assert_eq!(
+            paths[&ImagePath::from("/etc/motd")],
+            KeptKind::File { elf: false, run: false, privileged: false }
+        );
+        assert!(!elf_32_bit, "a script is no program, whatever it holds");
+    }
+
+    #[test]
+    fn one_32_bit_library_is_enough() {
+        let tree = MemoryTree::new().file("/lib/i386/libc.so.6", 0o644, elf(ELF_CLASS_32));
+        assert!(kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap().1);
+    }
+
+    #[test]
+    fn what_was_asked_for_may_be_run_though_no_run_was_seen() {
+        let tree = MemoryTree::new().file("/bin/tool", 0o755, elf(2));
+        let reason = Reason::Included { flag: "--include-bin".to_owned(), value: "/bin/tool".to_owned() };
+        let (paths, _) = kept_paths(&tree, &kept(&tree, reason)).unwrap();
+        assert_eq!(
+            paths[&ImagePath::from("/bin/tool")],
+            KeptKind::File { elf: true, run: true, privileged: false }
+        );
+    }
+}

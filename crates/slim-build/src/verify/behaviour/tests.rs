@@ -1,0 +1,130 @@
+use super::*;
+use slim_probe::{Body, Exchange, Protocol, Request, Response};
+
+fn ended(exit_code: i64, output: &str) -> Behaviour {
+    Behaviour {
+        ending: Ending::ByItself { exit_code, output: output.as_bytes().to_vec() },
+        ..Behaviour::default()
+    }
+}
+
+fn stopped(exit_code: i64) -> Behaviour {
+    Behaviour { ending: Ending::Stopped { exit_code }, ..Behaviour::default() }
+}
+
+fn answering(body: &str) -> Behaviour {
+    let response =
+        Response { status: 200, headers: Vec::new(), content_type: None, body: Body::whole(body.as_bytes()) };
+    let request = Request::new(80, Protocol::Http, "GET", "/");
+    let exchange = Exchange { request, response: Some(response), error: None };
+    Behaviour { answers: Some(Recording::new(vec![exchange])), ..stopped(0) }
+}
+
+fn running(command: &str, exit_code: i64) -> Behaviour {
+    let command = ExecExchange::new(vec![command.to_owned()], exit_code, b"", b"");
+    Behaviour { commands: vec![command], ..stopped(0) }
+}
+
+fn told(fat: &Behaviour, again: Option<&Behaviour>, slim: &Behaviour) -> Vec<String> {
+    differences(fat, again, slim).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_same_behaviour_is_no_difference() {
+    for behaviour in [ended(0, "a\nb\n"), stopped(143), answering("hello"), running("app", 0)] {
+        assert_eq!(told(&behaviour, Some(&behaviour), &behaviour), [""; 0]);
+    }
+}
+
+#[test]
+fn a_program_that_dies_is_told_once_with_what_it_did_before() {
+    let mut fat = answering("hello");
+    fat.commands = running("app", 0).commands;
+    fat.health = Some(0);
+    fat.listens = BTreeSet::from([80]);
+    let mut slim = ended(127, "");
+    slim.answers = answering("hullo").answers;
+    assert_eq!(
+        told(&fat, Some(&fat), &slim),
+        [
+            "the program ended with exit code 127 and should go on",
+            r#"GET http://localhost/: body "hullo" instead of "hello" (at character 1)"#
+        ]
+    );
+}
+
+#[test]
+fn a_container_that_does_not_start_has_one_difference() {
+    let slim = Behaviour {
+        ending: Ending::NotStarted { reason: "no such file".to_owned() },
+        ..Behaviour::default()
+    };
+    assert_eq!(told(&answering("hello"), None, &slim), ["the container does not start: no such file"]);
+}
+
+#[test]
+fn an_exit_code_counts_where_two_fat_runs_agree() {
+    assert_eq!(
+        told(&stopped(0), Some(&stopped(0)), &stopped(1)),
+        ["the program ends with exit code 1 instead of 0"]
+    );
+    assert_eq!(told(&stopped(0), Some(&stopped(143)), &stopped(1)), [""; 0]);
+    assert_eq!(told(&ended(0, ""), Some(&ended(0, "")), &ended(1, "")).len(), 1);
+    assert_eq!(told(&ended(0, ""), Some(&ended(1, "")), &ended(1, "")), [""; 0]);
+}
+
+#[test]
+fn a_program_that_should_have_ended_and_goes_on_is_different() {
+    let slim = Behaviour { ending: Ending::RunsOn, ..Behaviour::default() };
+    assert_eq!(told(&ended(0, "a"), None, &slim), ["the program goes on and should have ended"]);
+}
+
+#[test]
+fn output_is_compared_by_lines_whatever_their_order() {
+    assert_eq!(told(&ended(0, "a\nb\n"), None, &ended(0, "b\na\n")), [""; 0]);
+    let other = told(&ended(0, "a\nb\n"), None, &ended(0, "b\nc\n"));
+    assert_eq!(other, ["the program's output is another one:\n  missing: a\n  new: c"]);
+    assert_eq!(told(&ended(0, "a\na\n"), None, &ended(0, "a\n")).len(), 1, "a line is missing once");
+}
+
+#[test]
+fn output_that_changes_from_run_to_run_is_not_compared() {
+    let (fat, again) = (ended(0, "at 1\ndone\n"), ended(0, "at 2\ndone\n"));
+    assert_eq!(told(&fat, Some(&again), &ended(0, "at 3\ndone\n")), [""; 0]);
+    let failed = told(&fat, Some(&again), &ended(0, "at 3\n"));
+    assert_eq!(failed, ["the program's output is another one:\n  missing: done"]);
+}
+
+#[test]
+fn much_output_is_told_in_a_few_lines() {
+    let fat: String = (0..20).map(|number| format!("line {number}\n")).collect();
+    let told = told(&ended(0, &fat), None, &ended(0, "")).remove(0);
+    assert_eq!(told.lines().count(), 1 + LINES_SHOWN + 1);
+    assert!(told.ends_with("missing: 15 more"), "{told}");
+}
+
+#[test]
+fn a_port_that_is_silent_counts_where_both_fat_runs_listened() {
+    let listens = |ports: &[u16]| Behaviour { listens: ports.iter().copied().collect(), ..stopped(0) };
+    let fat = listens(&[80, 40123]);
+    assert_eq!(told(&fat, Some(&listens(&[80, 51432])), &listens(&[])), ["nothing listens on port 80"]);
+    assert_eq!(told(&fat, Some(&listens(&[80, 51432])), &listens(&[80, 33333])), [""; 0]);
+}
+
+#[test]
+fn a_health_check_counts_where_two_fat_runs_agree() {
+    let health = |code| Behaviour { health: code, ..stopped(0) };
+    let fat = health(Some(0));
+    assert_eq!(
+        told(&fat, Some(&fat), &health(Some(126))),
+        ["the HEALTHCHECK ends with exit code 126 instead of 0"]
+    );
+    assert_eq!(told(&fat, Some(&fat), &health(None)).len(), 1);
+    assert_eq!(told(&fat, Some(&health(Some(1))), &health(Some(126))), [""; 0]);
+}
+
+#[test]
+fn commands_and_answers_that_were_never_made_are_differences() {
+    assert_eq!(told(&running("app", 0), None, &stopped(0)), ["`app`: it was not run"]);
+    assert_eq!(told(&answering("a"), None, &stopped(0)), ["GET http://localhost/: the request was not made"]);
+}

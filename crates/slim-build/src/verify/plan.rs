@@ -1,0 +1,93 @@
+//! What a run of the program is put through, so that it can be laid beside the observed one.
+
+use crate::inside;
+use crate::observe::Observation;
+use crate::settings::Settings;
+use slim_engine::{MountSource, Overrides};
+use slim_image::{Config, SourceImage};
+use slim_probe::{HttpSettings, Recording};
+use std::time::Duration;
+
+/// A program gets this many times as long as the observed one took, for whatever is waited for …
+const TIMES_LONGER: u32 = 10;
+/// … at least so long …
+const PATIENCE_LEAST: Duration = Duration::from_secs(10);
+/// … and at most so long.
+const PATIENCE_MOST: Duration = Duration::from_secs(300);
+
+/// What to do with a container, and how patiently.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub recording: Option<Recording>,
+    pub http: HttpSettings,
+    /// Commands to run inside, in order.
+    pub commands: Vec<Vec<String>>,
+    pub health: Option<inside::HealthCommand>,
+    /// TCP ports that the observed program listened on at the end of its exercise.
+    pub ports: Vec<u16>,
+    /// Whether the observed program ended by itself.
+    pub ends: bool,
+    /// Whether it ended when it was told to.
+    pub stops: bool,
+    /// How long the program may take to become ready.
+    pub ready_within: Duration,
+    /// How long a command, or a program that does its work and ends, may take.
+    pub ends_within: Duration,
+    pub stop_grace: Duration,
+    /// How a container of the slim image differs from `docker run -P`.
+    pub slim_overrides: Overrides,
+    /// Whether two containers that run at once would meet: on the host's network, or in what the user mounted.
+    pub meets_others: bool,
+}
+
+impl Plan {
+    /// What the observed run was put through.
+    #[must_use]
+    pub fn of(settings: &Settings, source: &SourceImage, observation: &Observation) -> Self {
+        let behaviour = &observation.behaviour;
+        let patience =
+            |took: Duration| took.saturating_mul(TIMES_LONGER).clamp(PATIENCE_LEAST, PATIENCE_MOST);
+        Self {
+            recording: behaviour.answers.clone(),
+            http: settings.exercise.http.clone().unwrap_or_default(),
+            commands: behaviour.commands.iter().map(|command| command.argv.clone()).collect(),
+            health: inside::health_command(&source.config),
+            ports: behaviour.listens.iter().copied().collect(),
+            ends: observation.exercised.ended_by_itself,
+            stops: matches!(behaviour.ending, super::Ending::Stopped { .. }),
+            ready_within: patience(observation.exercised.ready_after),
+            ends_within: patience(observation.exercised.lasted),
+            stop_grace: settings.stop_grace,
+            slim_overrides: slim_overrides(settings, &observation.effective_config(source, settings)),
+            meets_others: meets_others(&settings.container),
+        }
+    }
+}
+
+/// Where the slim image's config was changed on purpose, its container is told what the observed one ran with.
+fn slim_overrides(settings: &Settings, observed: &Config) -> Overrides {
+    let overrides = settings.container.clone();
+    if settings.edits == crate::edits::ConfigEdits::default() {
+        return overrides;
+    }
+    let set = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    Overrides {
+        entrypoint: Some(observed.entrypoint.clone()),
+        cmd: Some(observed.cmd.clone()),
+        env: observed.env.clone(),
+        user: set(&observed.user),
+        workdir: set(&observed.working_dir),
+        ..overrides
+    }
+}
+
+fn meets_others(overrides: &Overrides) -> bool {
+    let shares_network = overrides
+        .network
+        .as_deref()
+        .is_some_and(|network| network == "host" || network.starts_with("container:"));
+    let shares_files = overrides.mounts.iter().any(|mount| {
+        !mount.read_only && !matches!(mount.source, MountSource::Tmpfs | MountSource::Volume(None))
+    });
+    shares_network || shares_files
+}
