@@ -9,6 +9,10 @@ use slim_trace::{Mount, MountKind};
 /// content; engines give such volumes names of 64 hexadecimal digits.
 pub fn parse(table: &str, image_volumes: &[ImagePath]) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = table.lines().filter_map(|line| mount(line, image_volumes)).collect();
+    // A root that is no mount point is not among the mounts.
+    if !mounts.iter().any(|mount| mount.kind == MountKind::Root) {
+        mounts.push(Mount { path: ImagePath::root(), kind: MountKind::Root, file_system: String::new() });
+    }
     // Of several mounts at one place the last one is seen.
     mounts.reverse();
     mounts.sort_by(|one, two| one.path.cmp(&two.path));
@@ -123,6 +127,16 @@ mod tests {
         for path in ["/proc", "/proc/self/exe", "/named/x", "/data/secret/x", "//etc/./hosts"] {
             assert!(!counts(path.as_bytes(), &mounts), "{path}");
         }
+    }
+
+    #[test]
+    fn there_is_always_a_root() {
+        let mounts = parse("2 1 0:51 / /proc rw - proc proc rw\n", &[]);
+        assert_eq!(
+            mounts.iter().map(|mount| mount.kind).collect::<Vec<_>>(),
+            [MountKind::Root, MountKind::Other]
+        );
+        assert_eq!(parse("nonsense\n", &[]).len(), 1);
     }
 
     #[test]
