@@ -1,7 +1,6 @@
 //! A container made by hand, of a control group and a changed root: no engine is needed, so this also runs where there
 //! is none, in a virtual machine with another kernel.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-#![expect(clippy::print_stderr, reason = "a test that cannot run says why")]
 
 use slim_sensor::{Sensor, Settings};
 use slim_trace::{Access, MountKind, Phase, Trace};
