@@ -79,6 +79,15 @@ impl ConfigEdits {
         if persists(Persist::Env) {
             overrides.env.iter().for_each(|variable| set_variable(&mut config.env, variable));
         }
+        if persists(Persist::Expose) {
+            config.exposed_ports.extend(overrides.exposed_ports.iter().cloned());
+        }
+        if persists(Persist::Volume) {
+            config.volumes.extend(overrides.volumes.iter().cloned());
+        }
+        if persists(Persist::Label) {
+            config.labels.extend(overrides.labels.clone());
+        }
     }
 
     fn remove(&self, config: &mut Config) {
@@ -191,5 +200,17 @@ mod tests {
         assert!(edited.cmd.is_empty(), "the image's CMD belonged to its own ENTRYPOINT");
         assert_eq!(edited.env, words("PATH=/bin MODE=slim"));
         assert_eq!(edited.working_dir, "");
+        let overrides = Overrides {
+            exposed_ports: ["9000/tcp".to_owned()].into(),
+            volumes: ["/more".to_owned()].into(),
+            labels: [("b".to_owned(), "2".to_owned())].into(),
+            ..Overrides::default()
+        };
+        let edits =
+            ConfigEdits { persist: [Persist::Expose, Persist::Volume, Persist::Label].into(), ..edits };
+        let edited = edits.applied_to(&config(), &overrides);
+        assert!(edited.exposed_ports.contains("9000/tcp") && edited.exposed_ports.contains("8000/tcp"));
+        assert!(edited.volumes.contains("/more") && edited.volumes.contains("/data"));
+        assert_eq!(edited.labels["b"], "2");
     }
 }

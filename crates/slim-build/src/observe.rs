@@ -8,7 +8,7 @@ use crate::scratch::{Role, program_container};
 use crate::settings::Settings;
 use crate::verify::{Behaviour, Ending};
 use slim_engine::{ContainerId, ContainerState, Engine, Protocol, PublishedPort};
-use slim_image::{Config, SourceImage};
+use slim_image::{Config, ImagePath, SourceImage};
 use slim_sensor::{Observer, Sensor, SensorError};
 use slim_trace::{Phase, Trace};
 use std::sync::{Arc, Mutex};
@@ -68,6 +68,7 @@ impl Observation {
         config.env.extend(overrides.env.iter().cloned());
         config.user = overrides.user.clone().unwrap_or(config.user);
         config.working_dir = overrides.workdir.clone().unwrap_or(config.working_dir);
+        config.volumes.extend(overrides.volumes.iter().cloned());
         config
     }
 }
@@ -149,7 +150,7 @@ async fn start<'a>(
         id.to_string(),
         slim_sensor::Settings {
             image: source.id.to_string(),
-            image_volumes: source.config.volume_paths(),
+            image_volumes: image_volumes(source, settings),
             buffer_bytes,
         },
     );
@@ -158,6 +159,13 @@ async fn start<'a>(
     engine.start(&id).await?;
     let pid = wait_started(engine, source, &id, &observer).await?;
     Ok(Subject { engine, settings, source, story, person, id, observer, pid })
+}
+
+/// The volumes that engines fill with what the image holds there: the image's own, and those of `--volume`.
+fn image_volumes(source: &SourceImage, settings: &Settings) -> Vec<ImagePath> {
+    let mut volumes = source.config.volume_paths();
+    volumes.extend(settings.container.volumes.iter().map(ImagePath::new));
+    volumes
 }
 
 async fn wait_started(

@@ -31,7 +31,7 @@ pub use error::EngineError;
 pub use mounts::{Mount, MountSource};
 pub use ports::{Protocol, PublishPort};
 pub use run::{Run, Sweep, remove_run, sweep};
-pub use spec::{ContainerSpec, HealthCheck, Overrides, Security};
+pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Overrides, Security, SpecError};
 pub use streams::{Attached, Diagnostics};
 
 /// Finds the engine that is meant and agrees on a version of the API with it.

@@ -2,7 +2,7 @@
 
 use crate::mounts::Mount;
 use crate::ports::PublishPort;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a container's setting cannot be understood. The message is a fragment that fits after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,8 @@ pub enum SpecError {
     Port { text: String, reason: &'static str },
     #[error("understand mount {text:?}: {reason}")]
     Mount { text: String, reason: String },
+    #[error("understand the host configuration: {reason}")]
+    HostConfig { reason: String },
 }
 
 /// How a container differs from `docker run IMAGE`. The default differs in nothing.
@@ -33,6 +35,51 @@ pub struct Overrides {
     pub publish_exposed_ports: bool,
     /// Run the engine's init as process 1.
     pub init: bool,
+    /// Ports to expose besides the image's own: `9000/tcp`.
+    pub exposed_ports: BTreeSet<String>,
+    /// Volumes besides the image's own: paths in the container.
+    pub volumes: BTreeSet<String>,
+    pub labels: BTreeMap<String, String>,
+    /// `container[:alias]`.
+    pub links: Vec<String>,
+    /// `name:address`, for `/etc/hosts`.
+    pub extra_hosts: Vec<String>,
+    /// Addresses of name servers.
+    pub dns: Vec<String>,
+    pub dns_search: Vec<String>,
+    /// Name of the OCI runtime; `None`: the engine's own.
+    pub runtime: Option<String>,
+    pub sysctls: BTreeMap<String, String>,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: Option<i64>,
+    /// Settings in the API's own words; the ones above go before them.
+    pub host_config: HostConfigFile,
+}
+
+/// A part of the API's `HostConfig`: what a file says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostConfigFile(pub(crate) serde_json::Map<String, serde_json::Value>);
+
+impl HostConfigFile {
+    /// Reads a JSON object with fields of the API's `HostConfig`.
+    ///
+    /// # Errors
+    /// When it is no such object; fields that the API does not have are named.
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
+        let failed = |reason: String| SpecError::HostConfig { reason };
+        let fields: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(|error| failed(error.to_string()))?;
+        let read: bollard::models::HostConfig =
+            serde_json::from_value(fields.clone().into()).map_err(|error| failed(error.to_string()))?;
+        // What reading leaves behind was not known.
+        let known = serde_json::to_value(read).map_err(|error| failed(error.to_string()))?;
+        let is_set = |value: &serde_json::Value| !value.is_null();
+        let unknown = fields.iter().find(|(name, value)| is_set(value) && known.get(name.as_str()).is_none());
+        match unknown {
+            Some((name, _)) => Err(failed(format!("the API has no field {name:?}"))),
+            None => Ok(Self(fields)),
+        }
+    }
 }
 
 /// Whether the image's health check runs.

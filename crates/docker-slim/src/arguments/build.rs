@@ -1,6 +1,6 @@
 //! Flags of `build`.
 
-use super::{ContainerArguments, ExerciseArguments, HttpArguments, KeepArguments};
+use super::{ContainerArguments, ExerciseArguments, HttpArguments, ImageArguments, KeepArguments};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -33,4 +33,6 @@ pub struct BuildArguments {
     pub container: ContainerArguments,
     #[command(flatten)]
     pub keep: KeepArguments,
+    #[command(flatten)]
+    pub edits: ImageArguments,
 }

@@ -6,6 +6,7 @@ mod container;
 mod exercise;
 mod global;
 mod http;
+mod image;
 mod keep;
 
 pub use build::BuildArguments;
@@ -13,6 +14,7 @@ pub use container::ContainerArguments;
 pub use exercise::ExerciseArguments;
 pub use global::{GlobalArguments, LogFormat, LogLevel, OutputFormat};
 pub use http::HttpArguments;
+pub use image::ImageArguments;
 pub use keep::KeepArguments;
 
 use clap::{Parser, Subcommand};

@@ -1,16 +1,17 @@
 //! The one place where flags and the environment become the plain settings of a command.
 
+mod container;
 mod files;
 mod http;
+mod image;
 mod keep;
+mod text;
 
-use crate::arguments::{
-    BuildArguments, ContainerArguments, ExerciseArguments, GlobalArguments, HttpArguments,
-};
+use crate::arguments::{BuildArguments, ExerciseArguments, GlobalArguments, HttpArguments};
 use crate::failure::Failure;
 use crate::outside;
-use slim_build::{ConfigEdits, ContinueAfter, Exercise, Settings};
-use slim_engine::{EndpointInputs, Mount, Overrides, PublishPort, Run};
+use slim_build::{ContinueAfter, Exercise, Settings};
+use slim_engine::{EndpointInputs, Run};
 use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -47,8 +48,8 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Set
         tags: arguments.tag.clone(),
         state_path: global.state_path.clone().unwrap_or_else(|| PathBuf::from(".")),
         copy_meta_artifacts: arguments.copy_meta_artifacts.clone(),
-        container: container(&arguments.container)?,
-        edits: ConfigEdits::default(),
+        container: container::settings(&arguments.container)?,
+        edits: image::edits(&arguments.edits)?,
         exercise: exercise(&arguments.exercise, &arguments.http)?,
         keep: keep::settings(&arguments.keep)?,
         verify: arguments.verify,
@@ -123,55 +124,6 @@ fn continue_after(text: &str) -> Result<BTreeSet<ContinueAfter>, Failure> {
         .collect()
 }
 
-fn container(arguments: &ContainerArguments) -> Result<Overrides, Failure> {
-    let mut publish_ports = Vec::new();
-    for text in &arguments.publish_port {
-        publish_ports.extend(PublishPort::parse(text).map_err(|error| Failure::usage(error.to_string()))?);
-    }
-    let directory =
-        env::current_dir().map_err(|error| Failure::usage(format!("find the working directory: {error}")))?;
-    let mounts = arguments
-        .mount
-        .iter()
-        .map(|text| Mount::parse(text, &directory).map_err(|error| Failure::usage(error.to_string())))
-        .collect::<Result<_, _>>()?;
-    Ok(Overrides {
-        entrypoint: command("--entrypoint", arguments.entrypoint.as_deref())?,
-        cmd: command("--cmd", arguments.cmd.as_deref())?,
-        env: arguments.env.iter().filter_map(|variable| environment(variable)).collect(),
-        user: arguments.user.clone(),
-        workdir: arguments.workdir.clone(),
-        hostname: arguments.hostname.clone(),
-        network: arguments.network.clone(),
-        mounts,
-        publish_ports,
-        publish_exposed_ports: arguments.publish_exposed_ports,
-        ..Overrides::default()
-    })
-}
-
-/// As `docker run --env`: a name alone takes the value from here and is left out where there is none.
-fn environment(variable: &str) -> Option<String> {
-    if variable.contains('=') {
-        return Some(variable.to_owned());
-    }
-    env::var(variable).ok().map(|value| format!("{variable}={value}"))
-}
-
-/// A JSON array or shell words.
-fn command(flag: &str, text: Option<&str>) -> Result<Option<Vec<String>>, Failure> {
-    let Some(text) = text else { return Ok(None) };
-    let words = if text.trim_start().starts_with('[') {
-        serde_json::from_str(text).map_err(|error| {
-            Failure::usage(format!("understand {flag} {text}: not a JSON array of strings: {error}"))
-        })?
-    } else {
-        shell_words::split(text)
-            .map_err(|error| Failure::usage(format!("understand {flag} {text}: {error}")))?
-    };
-    Ok(Some(words))
-}
-
 fn source_date_epoch() -> Result<Option<i64>, Failure> {
     match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.parse().map(Some).map_err(|_| {
@@ -210,15 +162,5 @@ mod tests {
         assert!(failure.message.contains("app-exit"), "{}", failure.message);
         assert!(failure.hint.unwrap().contains("signal"));
         assert_eq!(failure.exit_code, 2);
-    }
-
-    #[test]
-    fn a_command_is_a_json_array_or_shell_words() {
-        let words = Some(vec!["sh".to_owned(), "-c".to_owned(), "a b".to_owned()]);
-        assert_eq!(command("--cmd", Some(r#"["sh", "-c", "a b"]"#)).unwrap(), words);
-        assert_eq!(command("--cmd", Some("sh -c 'a b'")).unwrap(), words);
-        assert_eq!(command("--cmd", Some(r#"["sh", 1]"#)).unwrap_err().exit_code, 2);
-        assert_eq!(command("--cmd", Some("sh 'a")).unwrap_err().exit_code, 2);
-        assert_eq!(command("--cmd", None).unwrap(), None);
     }
 }

@@ -10,6 +10,7 @@ use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as ApiMount, MountType,
     PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
+use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
 
 /// The request. `exposed`: the image's own ports, where they are to be published under their own numbers.
@@ -17,11 +18,15 @@ pub(super) fn body(spec: &ContainerSpec, exposed: &BTreeSet<String>) -> Containe
     let overrides = &spec.overrides;
     let mut published = overrides.publish_ports.clone();
     published.extend(same_number(exposed));
-    let exposed_ports: BTreeSet<String> = published.iter().map(PublishPort::key).collect();
+    let mut exposed_ports: BTreeSet<String> = published.iter().map(PublishPort::key).collect();
+    exposed_ports.extend(overrides.exposed_ports.iter().cloned());
+    let mut labels: HashMap<String, String> = overrides.labels.clone().into_iter().collect();
+    labels.extend(spec.labels.clone());
     ContainerCreateBody {
         image: Some(spec.image.clone()),
-        labels: Some(spec.labels.clone().into_iter().collect())
-            .filter(|labels: &HashMap<_, _>| !labels.is_empty()),
+        labels: Some(labels).filter(|labels| !labels.is_empty()),
+        volumes: Some(overrides.volumes.iter().cloned().collect())
+            .filter(|volumes: &Vec<String>| !volumes.is_empty()),
         entrypoint: overrides.entrypoint.clone().map(|words| match words.is_empty() {
             // An empty list means "as the image has it"; one empty word means none (moby, `daemon/commit.go`).
             true => vec![String::new()],
@@ -45,9 +50,50 @@ pub(super) fn body(spec: &ContainerSpec, exposed: &BTreeSet<String>) -> Containe
         open_stdin: Some(spec.standard_input),
         stdin_once: Some(spec.standard_input),
         tty: Some(spec.tty),
-        host_config: Some(host_config(spec, &published)),
+        host_config: Some(with_file(spec, &published)),
         ..ContainerCreateBody::default()
     }
+}
+
+/// The host configuration on top of the user's file of one: what the user's flags or this program set goes before the
+/// file, the file before what is merely the usual; lists and maps are joined.
+fn with_file(spec: &ContainerSpec, published: &[PublishPort]) -> HostConfig {
+    let ours = host_config(spec, published);
+    let file = &spec.overrides.host_config.0;
+    if file.is_empty() {
+        return ours;
+    }
+    let as_map = |config: &HostConfig| match serde_json::to_value(config) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let usual = as_map(&host_config(&ContainerSpec::default(), &[]));
+    let mut fields = as_map(&ours);
+    for (name, value) in file.iter().filter(|(_, value)| !value.is_null()) {
+        match (fields.get_mut(name), value) {
+            (Some(Value::Array(list)), Value::Array(more)) => {
+                list.extend(more.iter().filter(|item| !list.contains(item)).cloned().collect::<Vec<_>>());
+            }
+            (Some(Value::Object(map)), Value::Object(more)) if usual.get(name).is_none_or(is_empty) => {
+                for (key, value) in more {
+                    map.entry(key).or_insert_with(|| value.clone());
+                }
+            }
+            (Some(set), _) if usual.get(name) != Some(set) && name != PUBLISH_ALL => {}
+            _ => {
+                fields.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    // Both sides were read from this type: the join has its shape.
+    serde_json::from_value(Value::Object(fields)).unwrap_or(ours)
+}
+
+/// Ports are published by us whether the user asks for it or not; a file may still say otherwise.
+const PUBLISH_ALL: &str = "PublishAllPorts";
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty)
 }
 
 fn host_config(spec: &ContainerSpec, published: &[PublishPort]) -> HostConfig {
@@ -89,6 +135,14 @@ fn host_config(spec: &ContainerSpec, published: &[PublishPort]) -> HostConfig {
         tmpfs: Some(tmpfs).filter(|tmpfs| !tmpfs.is_empty()),
         // Absent means the engine's own setting.
         init: overrides.init.then_some(true),
+        links: list(&overrides.links),
+        extra_hosts: list(&overrides.extra_hosts),
+        dns: Some(overrides.dns.clone()),
+        dns_search: Some(overrides.dns_search.clone()),
+        runtime: overrides.runtime.clone(),
+        sysctls: Some(overrides.sysctls.clone().into_iter().collect())
+            .filter(|settings: &HashMap<_, _>| !settings.is_empty()),
+        shm_size: overrides.shm_size,
         security_opt: list(&security.options),
         cap_add: list(&security.capabilities_added),
         cap_drop: list(&security.capabilities_dropped),
@@ -106,9 +160,7 @@ fn empty_lists() -> HostConfig {
         blkio_device_read_iops: Some(Vec::new()),
         blkio_device_write_iops: Some(Vec::new()),
         devices: Some(Vec::new()),
-        dns: Some(Vec::new()),
         dns_options: Some(Vec::new()),
-        dns_search: Some(Vec::new()),
         ulimits: Some(Vec::new()),
         ..HostConfig::default()
     }
@@ -211,6 +263,84 @@ mod tests {
         assert_eq!(body.exposed_ports.unwrap(), ["80/tcp"]);
         let list = body.host_config.unwrap().port_bindings.unwrap()["80/tcp"].clone().unwrap();
         assert_eq!(list.len(), 2);
+    }
+
+    #[test]
+    fn every_other_setting_finds_its_place() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let pair = |key: &str, value: &str| [(key.to_owned(), value.to_owned())];
+        let mut spec = ContainerSpec::published(
+            "image",
+            Overrides {
+                exposed_ports: ["9000/tcp".to_owned()].into(),
+                volumes: ["/data".to_owned()].into(),
+                labels: [("a", "1"), ("ours", "theirs")]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+                links: texts(&["db:database"]),
+                extra_hosts: texts(&["db:10.0.0.1"]),
+                dns: texts(&["10.0.0.2"]),
+                dns_search: texts(&["example.com"]),
+                runtime: Some("crun".to_owned()),
+                sysctls: pair("net.core.somaxconn", "1024").into(),
+                shm_size: Some(1 << 20),
+                ..Overrides::default()
+            },
+        );
+        spec.labels = pair("ours", "1").into();
+        let body = body(&spec, &BTreeSet::new());
+        assert_eq!(
+            (body.exposed_ports.unwrap(), body.volumes.unwrap()),
+            (texts(&["9000/tcp"]), texts(&["/data"]))
+        );
+        let labels = body.labels.unwrap();
+        assert_eq!((labels["a"].as_str(), labels["ours"].as_str()), ("1", "1"), "our own labels stay ours");
+        let host = body.host_config.unwrap();
+        assert_eq!(host.links.unwrap(), ["db:database"]);
+        assert_eq!(host.extra_hosts.unwrap(), ["db:10.0.0.1"]);
+        assert_eq!(
+            (host.dns.unwrap(), host.dns_search.unwrap()),
+            (texts(&["10.0.0.2"]), texts(&["example.com"]))
+        );
+        assert_eq!(host.runtime.as_deref(), Some("crun"));
+        assert_eq!(host.sysctls.unwrap()["net.core.somaxconn"], "1024");
+        assert_eq!(host.shm_size, Some(1 << 20));
+    }
+
+    #[test]
+    fn a_file_of_host_settings_yields_to_flags_and_goes_before_what_is_usual() {
+        let file = crate::spec::HostConfigFile::parse(
+            r#"{"Memory": 1000000, "MemorySwappiness": 60, "NetworkMode": "host", "ShmSize": 5,
+                "Binds": ["/x:/y"], "Sysctls": {"a": "1", "b": "2"}, "CapAdd": ["NET_ADMIN"], "Privileged": true}"#,
+        )
+        .unwrap();
+        let host = with(Overrides {
+            host_config: file,
+            network: Some("mine".to_owned()),
+            sysctls: [("a".to_owned(), "flag".to_owned())].into(),
+            mounts: vec![Mount::parse("/a:/b", Path::new("/")).unwrap()],
+            ..Overrides::default()
+        })
+        .host_config
+        .unwrap();
+        assert_eq!(
+            (host.memory, host.memory_swappiness, host.shm_size),
+            (Some(1_000_000), Some(60), Some(5))
+        );
+        assert_eq!(host.network_mode.as_deref(), Some("mine"));
+        assert_eq!(host.binds.unwrap(), ["/a:/b", "/x:/y"]);
+        let sysctls = host.sysctls.unwrap();
+        assert_eq!((sysctls["a"].as_str(), sysctls["b"].as_str()), ("flag", "2"));
+        assert_eq!((host.cap_add.unwrap(), host.privileged), (vec!["NET_ADMIN".to_owned()], Some(true)));
+        assert_eq!(host.publish_all_ports, Some(true));
+        for (text, expected) in [
+            ("[]", "invalid type"),
+            (r#"{"Memroy": 1}"#, "\"Memroy\""),
+            (r#"{"Memory": "x"}"#, "invalid type"),
+        ] {
+            let error = crate::spec::HostConfigFile::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -96,7 +96,9 @@ impl Engine for DockerEngine {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let exposed = if spec.overrides.publish_exposed_ports {
-            self.find_image(&spec.image).await?.config.exposed_ports
+            let mut exposed = self.find_image(&spec.image).await?.config.exposed_ports;
+            exposed.extend(spec.overrides.exposed_ports.iter().cloned());
+            exposed
         } else {
             std::collections::BTreeSet::new()
         };
