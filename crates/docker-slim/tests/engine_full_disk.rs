@@ -25,7 +25,16 @@ impl SmallEngine {
         let host = format!("unix://{}", path("docker.sock"));
         let log = fs::File::create(folder.join("log")).unwrap();
         let daemon = Command::new("unshare")
-            .args(["--net", "dockerd", "--host", &host, "--data-root", &path("data"), "--exec-root", &path("exec")])
+            .args([
+                "--net",
+                "dockerd",
+                "--host",
+                &host,
+                "--data-root",
+                &path("data"),
+                "--exec-root",
+                &path("exec"),
+            ])
             .args(["--pidfile", &path("pid"), "--iptables=false", "--ip-forward=false"])
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -57,7 +66,8 @@ impl Drop for SmallEngine {
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.daemon.wait();
         let _ = Command::new("umount").args(["-R", "-l"]).arg(self.folder.join("data")).status();
-        let _ = Command::new("umount").args(["-R", "-l"]).arg(self.folder.join("exec/netns/default")).output();
+        let _ =
+            Command::new("umount").args(["-R", "-l"]).arg(self.folder.join("exec/netns/default")).output();
     }
 }
 
@@ -68,8 +78,7 @@ fn a_full_disk_of_the_engine_is_told_and_nothing_is_left_in_it() {
     }
     let mut context = Context::new();
     let page = ("/www/index.html", 0o644, "<html><a href=\"/big.bin\">big</a></html>");
-    let changes =
-        [r#"CMD ["/bin/httpd","-f","-p","8000","-h","/www"]"#, "EXPOSE 8000", "STOPSIGNAL SIGKILL"];
+    let changes = [r#"CMD ["/bin/httpd","-f","-p","8000","-h","/www"]"#, "EXPOSE 8000", "STOPSIGNAL SIGKILL"];
     let image = context.busybox_image("full-engine", &[page], &changes);
     let engine = SmallEngine::start(&context, "64m");
     let root = context.path("root-full-engine");
@@ -81,7 +90,8 @@ fn a_full_disk_of_the_engine_is_told_and_nothing_is_left_in_it() {
     import.extend([archive.to_str().unwrap(), &image]);
     let imported = engine.docker(&import);
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
-    let before = (engine.lines(&["ps", "-aq"]), engine.lines(&["images", "-aq"]), engine.lines(&["volume", "ls"]));
+    let before =
+        (engine.lines(&["ps", "-aq"]), engine.lines(&["images", "-aq"]), engine.lines(&["volume", "ls"]));
 
     let arguments = ["--host", &engine.host, "build", "--http-probe", &image];
     let finished = Finished::of(context.slim(&arguments).output().unwrap());
@@ -89,6 +99,7 @@ fn a_full_disk_of_the_engine_is_told_and_nothing_is_left_in_it() {
     finished.expect(4);
     assert!(finished.stderr.contains("no space left on device"), "{}", finished.stderr);
     assert!(finished.stderr.contains("docker system df"), "{}", finished.stderr);
-    let after = (engine.lines(&["ps", "-aq"]), engine.lines(&["images", "-aq"]), engine.lines(&["volume", "ls"]));
+    let after =
+        (engine.lines(&["ps", "-aq"]), engine.lines(&["images", "-aq"]), engine.lines(&["volume", "ls"]));
     assert_eq!(after, before);
 }
