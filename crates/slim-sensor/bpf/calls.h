@@ -193,7 +193,7 @@ static __always_inline void tell_messages(struct scratch *scratch, u64 address, 
 		long failed = compat ? bpf_probe_read_user(narrow, sizeof(narrow), (void *)(address + index * 32))
 				     : bpf_probe_read_user(wide, sizeof(wide), (void *)(address + index * 64));
 		if (failed) {
-			drop(DROP_UNREAD);
+			drop(DROP_ADDRESS);
 			return;
 		}
 		if (compat)
@@ -252,7 +252,7 @@ static __always_inline u64 open_flags(struct task_struct *task, struct call *cal
 		flags = (u32)argument(arguments, call->flags);
 	else {
 		if (bpf_probe_read_user(how, sizeof(how), (void *)argument(arguments, call->flags)))
-			drop(DROP_UNREAD);
+			drop(DROP_PATH);
 		flags = (u32)how[0] | (how[2] & RESOLVE_IN_ROOT ? FLAG_BELOW : 0);
 	}
 	struct file *file = result >= 0 ? file_of(task, result) : NULL;
@@ -281,7 +281,7 @@ static __always_inline u64 through_socketcall(struct arguments *arguments)
 	if (bpf_probe_read_user(words, sizeof(words), (void *)arguments->at[1]) &&
 	    bpf_probe_read_user(words, 12, (void *)arguments->at[1]) &&
 	    bpf_probe_read_user(words, 8, (void *)arguments->at[1])) {
-		drop(DROP_UNREAD);
+		drop(DROP_ADDRESS);
 		return 0;
 	}
 	for (int index = 0; index < 6; index++)

@@ -19,7 +19,7 @@ static __noinline int tell_operation_path(struct scratch *scratch, struct filena
 		return 1;
 	long bytes = bpf_probe_read_kernel_str(scratch->record.data, PATH_BYTES, BPF_CORE_READ(filename, name));
 	if (bytes <= 0) {
-		drop(DROP_UNREAD);
+		drop(DROP_PATH);
 		return 1;
 	}
 	scratch->record.event.access = access;

@@ -35,16 +35,16 @@ static long walk_step(u32 index, void *context)
 		scratch->failed = NO_PATH;
 		return 1;
 	}
-	u32 bytes = BPF_CORE_READ(dentry, d_name.len) & 255;
+	u64 bytes = below(BPF_CORE_READ(dentry, d_name.len), 256);
 	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
-	u32 position = scratch->position;
+	u64 position = scratch->position;
 	if (position < bytes + 1)
 		return 1;
 	position -= bytes;
-	if (bpf_probe_read_kernel(&scratch->walked[position & (PATH_BYTES - 1)], bytes, name))
+	if (bpf_probe_read_kernel(&scratch->walked[below(position, PATH_BYTES)], bytes, name))
 		return 1;
 	position -= 1;
-	scratch->walked[position & (PATH_BYTES - 1)] = '/';
+	scratch->walked[below(position, PATH_BYTES)] = '/';
 	scratch->position = position;
 	scratch->dentry = parent;
 	return 0;
@@ -127,10 +127,11 @@ static __always_inline void is_told(struct scratch *scratch)
 
 /* Tells one path. scratch->record.data holds `path_bytes` of it (0: the base itself); `descriptor` is its base, and
  * scratch->places where paths start from. */
-static __noinline int tell_path(struct scratch *scratch, u32 path_bytes, int descriptor)
+static __noinline int tell_path(struct scratch *scratch, u64 path_length, int descriptor)
 {
 	if (!scratch)
 		return 1;
+	u64 path_bytes = below(path_length, 2 * PATH_BYTES);
 	struct event *event = &scratch->record.event;
 	struct vfsmount *mount = NULL;
 	struct dentry *dentry = NULL;
@@ -141,35 +142,31 @@ static __noinline int tell_path(struct scratch *scratch, u32 path_bytes, int des
 	} else if (base_of(&scratch->places, descriptor, &mount, &dentry)) {
 		/* The call knew the descriptor, but another thread has closed it since. */
 		if (!event->result)
-			drop(DROP_UNREAD);
+			drop(DROP_DESCRIPTOR);
 		return 1;
 	}
 	bool is_short = path_bytes < KEY_BYTES;
 	if (is_short) {
 		__builtin_memset(&scratch->key, 0, sizeof(scratch->key));
-		if (path_bytes && bpf_probe_read_kernel(scratch->key.path, path_bytes & (KEY_BYTES - 1), scratch->record.data))
+		if (path_bytes && bpf_probe_read_kernel(scratch->key.path, below(path_bytes, KEY_BYTES), scratch->record.data))
 			return 1;
 		if (!is_news(scratch, (u64)dentry, BPF_CORE_READ(dentry, d_inode, i_ino)))
 			return 0;
 	}
 	if (walk(scratch, mount, dentry))
 		return 0;
-	u32 position = scratch->position;
-	u32 base_bytes = PATH_BYTES - position;
+	u64 position = scratch->position;
+	u64 base_bytes = PATH_BYTES - position;
 	if (path_bytes > PATH_BYTES - 1 || base_bytes > PATH_BYTES - 1) {
 		drop(DROP_LONG);
 		return 1;
 	}
 	event->base_bytes = base_bytes;
 	event->path_bytes = path_bytes;
-	u32 at = path_bytes & (PATH_BYTES - 1);
-	if (bpf_probe_read_kernel(&scratch->record.data[at], base_bytes & (PATH_BYTES - 1),
-				  &scratch->walked[position & (PATH_BYTES - 1)]))
+	if (bpf_probe_read_kernel(&scratch->record.data[below(path_bytes, PATH_BYTES)], below(base_bytes, PATH_BYTES),
+				  &scratch->walked[below(position, PATH_BYTES)]))
 		return 1;
-	u64 bytes = path_bytes + base_bytes;
-	bounded(bytes);
-	bytes = sizeof(struct event) + (bytes & (2 * PATH_BYTES - 1));
-	if (tell(&scratch->record, bytes))
+	if (tell(&scratch->record, sizeof(struct event) + below(path_bytes + base_bytes, 2 * PATH_BYTES)))
 		return 1;
 	if (is_short)
 		is_told(scratch);
@@ -184,11 +181,12 @@ static __noinline int tell_user_path(struct scratch *scratch, u64 pointer, int d
 	if (!has_path || !pointer)
 		return has_base ? tell_path(scratch, 0, descriptor) : 0;
 	long bytes = bpf_probe_read_user_str(scratch->record.data, PATH_BYTES, (void *)pointer);
-	if (bytes <= 0) {
-		drop(DROP_UNREAD);
+	if (bytes < 0) {
+		drop(DROP_PATH);
 		return 1;
 	}
-	return tell_path(scratch, bytes - 1, descriptor);
+	/* The length counts the NUL; older kernels say 0 for an empty string. */
+	return tell_path(scratch, bytes ? bytes - 1 : 0, descriptor);
 }
 
 /* The path of a socket address in user memory, if it has one. */
@@ -198,15 +196,15 @@ static __noinline int tell_socket_path(struct scratch *scratch, u64 address, u64
 		return 1;
 	u16 family = 0;
 	if (bpf_probe_read_user(&family, sizeof(family), (void *)address)) {
-		drop(DROP_UNREAD);
+		drop(DROP_ADDRESS);
 		return 1;
 	}
 	if (family != AF_UNIX)
 		return 0;
-	u32 path_bytes = bytes - 2 > 108 ? 108 : bytes - 2;
-	__builtin_memset(scratch->record.data, 0, 112);
-	if (bpf_probe_read_user(scratch->record.data, path_bytes & 127, (void *)(address + 2))) {
-		drop(DROP_UNREAD);
+	u64 path_bytes = bytes - 2 > 108 ? 108 : bytes - 2;
+	__builtin_memset(scratch->record.data, 0, 128);
+	if (bpf_probe_read_user(scratch->record.data, below(path_bytes, 128), (void *)(address + 2))) {
+		drop(DROP_ADDRESS);
 		return 1;
 	}
 	/* An abstract one has no path. */

@@ -75,11 +75,9 @@ static __always_inline u32 append_path(struct scratch *scratch, u64 at, struct v
 {
 	if (walk(scratch, mount, dentry))
 		return 0;
-	u32 position = scratch->position;
-	u32 bytes = (PATH_BYTES - position) & (PATH_BYTES - 1);
-	bounded(at);
-	at &= DATA_BYTES - 1;
-	bpf_probe_read_kernel(&scratch->record.data[at], bytes, &scratch->walked[position & (PATH_BYTES - 1)]);
+	u64 position = scratch->position;
+	u64 bytes = below(PATH_BYTES - position, PATH_BYTES);
+	bpf_probe_read_kernel(&scratch->record.data[below(at, DATA_BYTES)], bytes, &scratch->walked[below(position, PATH_BYTES)]);
 	return bytes;
 }
 
@@ -91,10 +89,8 @@ static __always_inline u32 append_arguments(struct scratch *scratch, u64 at, str
 	u64 bytes = last > first ? last - first : 0;
 	if (bytes > PATH_BYTES - 1)
 		bytes = PATH_BYTES - 1;
-	bounded(at);
-	at &= DATA_BYTES - 1;
-	if (bpf_probe_read_user(&scratch->record.data[at], bytes & (PATH_BYTES - 1), (void *)first)) {
-		drop(DROP_UNREAD);
+	if (bpf_probe_read_user(&scratch->record.data[below(at, DATA_BYTES)], below(bytes, PATH_BYTES), (void *)first)) {
+		drop(DROP_ARGUMENTS);
 		return 0;
 	}
 	return bytes;
@@ -110,7 +106,7 @@ static __noinline int tell_exec(struct scratch *scratch, struct linux_binprm *bp
 	struct event *event = &scratch->record.event;
 	long name = bpf_probe_read_kernel_str(scratch->record.data, PATH_BYTES, BPF_CORE_READ(bprm, filename));
 	if (name <= 0) {
-		drop(DROP_UNREAD);
+		drop(DROP_PROGRAM);
 		name = 1;
 	}
 	bool relative = name > 1 && scratch->record.data[0] != '/';
@@ -126,8 +122,7 @@ static __noinline int tell_exec(struct scratch *scratch, struct linux_binprm *bp
 						     BPF_CORE_READ(task, fs, pwd.dentry));
 		at += event->directory_bytes;
 	}
-	bounded(at);
-	return tell(&scratch->record, sizeof(*event) + (at & (DATA_BYTES - 1)));
+	return tell(&scratch->record, sizeof(*event) + below(at, DATA_BYTES));
 }
 
 /* A process of the runtime becomes one of the container's programs when it runs something with another root than the

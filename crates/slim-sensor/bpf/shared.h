@@ -37,7 +37,7 @@
 enum phase { RUNTIME, RUNTIME_FILTERED, STARTUP, EXERCISE, SHUTDOWN, PHASES };
 #define PROGRAM_PHASES (PHASES - STARTUP)
 enum abi { X86_64, X86, X32, IO_URING, ABIS };
-enum drop { DROP_RING, DROP_MAP, DROP_UNREAD, DROP_LONG, DROPS };
+enum drop { DROP_RING, DROP_MAP, DROP_LONG, DROP_PATH, DROP_DESCRIPTOR, DROP_ADDRESS, DROP_PROGRAM, DROP_ARGUMENTS, DROPS };
 
 /* Set before loading: the hierarchy by which tasks are told apart. */
 const volatile u32 unified = 1;
@@ -183,6 +183,13 @@ struct {
 
 /* Keeps the compiler from knowing more about a number than the verifier does. */
 #define bounded(number) asm volatile("" : "+r"(number))
+
+/* A number below a power of two, in a way that the verifier sees and the compiler does not take away. */
+static __always_inline u64 below(u64 number, u64 power)
+{
+	bounded(number);
+	return number & (power - 1);
+}
 
 static __always_inline void drop(u32 kind)
 {

@@ -36,11 +36,15 @@ const LEAST_BUFFER_BYTES: u32 = 4096;
 const MOST_BUFFER_BYTES: u32 = 1 << 30;
 
 /// What may be lost, in the order of `enum drop`.
-const DROPS: [&str; 4] = [
+const DROPS: [&str; 8] = [
     "the ring buffer was full",
     "a table of the eBPF program was full",
-    "what a call named could not be read",
     "a path was longer than the kernel allows",
+    "a path could not be read",
+    "a descriptor was closed too early",
+    "a socket address could not be read",
+    "the name of a program could not be read",
+    "the arguments of a program could not be read",
 ];
 const MISSES: &str = "the eBPF program was asked while it was busy";
 
@@ -311,7 +315,18 @@ fn failed(name: &'static str, error: &dyn std::error::Error) -> SensorError {
         reason.push_str(&format!(": {error}"));
         source = error.source();
     }
+    // The verifier tells its whole way through the program; what it did not like stands near the end.
+    if let Some((before, log)) = reason.split_once("Verifier output:") {
+        tracing::debug!(name, log, "the kernel's verifier refused a program");
+        let last = log.lines().rev().find(|line| !line.trim().is_empty() && !is_summary(line));
+        reason = format!("{before}the verifier says: {}", last.unwrap_or_default().trim());
+    }
     SensorError::Program { name, reason }
+}
+
+/// Lines behind the verifier's reason.
+fn is_summary(line: &str) -> bool {
+    ["verification time", "stack depth", "processed ", ":"].iter().any(|start| line.trim().starts_with(start))
 }
 
 #[cfg(test)]
@@ -324,6 +339,16 @@ mod tests {
         assert_eq!(buffer(5000), 8192);
         assert_eq!(buffer(8 << 20), 8 << 20);
         assert_eq!(buffer(u32::MAX), 1 << 30);
+    }
+
+    #[test]
+    fn a_refused_program_is_told_in_one_line() {
+        let log = "Permission denied (os error 13). Verifier output: 0: R1=ctx()\n1: (85) call 1\nR1 type=scalar expected=fp\n\
+                   verification time 5 usec\nstack depth 8\nprocessed 3 insns\n: Permission denied";
+        let SensorError::Program { reason, .. } = failed("on_exit", &std::io::Error::other(log)) else {
+            panic!()
+        };
+        assert_eq!(reason, "Permission denied (os error 13). the verifier says: R1 type=scalar expected=fp");
     }
 
     #[test]
