@@ -7,9 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-// As process 1 busybox httpd ignores TERM: it would take the whole grace period to stop.
-const SERVER: &[&str] =
-    &[r#"CMD ["/bin/httpd","-f","-p","8000","-h","/www"]"#, "EXPOSE 8000", "STOPSIGNAL SIGKILL"];
+const SERVER: &[&str] = &[common::SERVE, "EXPOSE 8000"];
 const PAGE: (&str, u32, &str) = ("/www/index.html", 0o644, "<html>hello</html>");
 
 #[test]

@@ -57,12 +57,7 @@ fn the_same_trace_gives_the_same_digest_always() {
     let mut context = Context::new();
     let page = ("/www/index.html", 0o644, "<html><a href=\"/more.html\">more</a></html>");
     let more = ("/www/more.html", 0o600, "<html>more</html>");
-    let changes = [
-        r#"CMD ["/bin/httpd","-f","-p","8000","-h","/www"]"#,
-        "EXPOSE 8000",
-        "STOPSIGNAL SIGKILL",
-        "VOLUME /data",
-    ];
+    let changes = [common::SERVE, "EXPOSE 8000", "VOLUME /data"];
     let image = context.busybox_image("digest", &[page, more, ("/data/seed", 0o640, "seed")], &changes);
     context.run_slim(&["build", "--http-probe", &image]).expect(0);
     let built = image_id(&format!("{image}.slim")).unwrap();
@@ -85,7 +80,7 @@ fn two_whole_builds_give_the_same_digest() {
     }
     let mut context = Context::new();
     let page = ("/www/index.html", 0o644, "<html>hello</html>");
-    let changes = [r#"CMD ["/bin/httpd","-f","-p","8000","-h","/www"]"#, "EXPOSE 8000", "STOPSIGNAL SIGKILL"];
+    let changes = [common::SERVE, "EXPOSE 8000"];
     let image = context.busybox_image("digest-twice", &[page], &changes);
     let ids: Vec<_> = (0..2)
         .map(|_| {

@@ -78,11 +78,12 @@ fn a_full_disk_of_the_engine_is_told_and_nothing_is_left_in_it() {
     }
     let mut context = Context::new();
     let page = ("/www/index.html", 0o644, "<html><a href=\"/big.bin\">big</a></html>");
-    let changes = [r#"CMD ["/bin/httpd","-f","-p","8000","-h","/www"]"#, "EXPOSE 8000", "STOPSIGNAL SIGKILL"];
+    let changes = [common::SERVE, "EXPOSE 8000"];
     let image = context.busybox_image("full-engine", &[page], &changes);
-    let engine = SmallEngine::start(&context, "64m");
+    // Room for the fat image and the collector, not for the slim image, which the daemon unpacks twice.
+    let engine = SmallEngine::start(&context, "200m");
     let root = context.path("root-full-engine");
-    run("dd", &["if=/dev/urandom", &format!("of={}/www/big.bin", root.display()), "bs=1M", "count=24"]);
+    run("dd", &["if=/dev/urandom", &format!("of={}/www/big.bin", root.display()), "bs=1M", "count=72"]);
     let archive = context.path("big.tar");
     run("tar", &["-C", root.to_str().unwrap(), "-cf", archive.to_str().unwrap(), "."]);
     let mut import = vec!["import"];

@@ -28,7 +28,8 @@ impl Shell {
         let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();
-        let other_end = OpenOptions::new().read(true).write(true).open(ptsname_r(&terminal).unwrap()).unwrap();
+        let other_end =
+            OpenOptions::new().read(true).write(true).open(ptsname_r(&terminal).unwrap()).unwrap();
         let shell = Command::new("setsid")
             .args(["--ctty", "bash", "--norc", "--noediting", "-i"])
             .current_dir(folder)

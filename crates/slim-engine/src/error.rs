@@ -86,7 +86,9 @@ impl EngineError {
             Self::ImageNotFound { reference, .. } => Some(format!(
                 "`docker images` lists what the engine holds; `docker pull {reference}` or `docker build -t {reference} .` brings it there"
             )),
-            Self::LoadFailed { reason } if reason.contains("no space left") => {
+            Self::LoadFailed { reason } | Self::Refused { reason, .. }
+                if reason.contains("no space left") =>
+            {
                 Some("the engine's disk is full: `docker system df` shows what takes the space".to_owned())
             }
             Self::CreateFailed { reason, .. } if reason.contains("No command specified") => Some(

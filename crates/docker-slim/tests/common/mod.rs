@@ -44,6 +44,10 @@ pub fn docker(arguments: &[&str]) -> String {
     run("docker", arguments)
 }
 
+/// A web server of /www on port 8000 that ends when it is told to. (As process 1 busybox httpd itself would ignore TERM
+/// and take the whole grace period to stop.)
+pub const SERVE: &str = r#"CMD ["/bin/sh","-c","trap 'exit 0' TERM; httpd -f -p 8000 -h /www & wait"]"#;
+
 /// One test's own working directory (state path and report land there) and the images it made.
 pub struct Context {
     pub folder: TempDir,
