@@ -146,6 +146,11 @@ impl Origin<'_> {
         same.then(|| url[Position::BeforePath..Position::AfterQuery].to_owned())
     }
 
+    /// The path that an answer redirects to, within this origin.
+    pub fn redirected_path(self, made: &Made) -> Option<String> {
+        self.path_of(&self.redirect_of(made)?)
+    }
+
     fn is_own(self, address: IpAddr) -> bool {
         address.is_loopback() || address.is_unspecified() || self.address == Some(address)
     }

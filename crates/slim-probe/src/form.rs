@@ -23,7 +23,6 @@ pub(crate) struct FilePart {
 }
 
 impl Part {
-    #[cfg_attr(not(test), expect(dead_code, reason = "specifications of APIs will need it"))]
     pub fn value(name: &str, value: &str) -> Self {
         Self { name: name.to_owned(), file: None, bytes: value.as_bytes().to_vec() }
     }
@@ -56,7 +55,6 @@ pub(crate) fn multipart(parts: &[Part]) -> (String, Vec<u8>) {
 }
 
 /// The body of a form of plain values.
-#[cfg_attr(not(test), expect(dead_code, reason = "specifications of APIs will need it"))]
 pub(crate) fn urlencoded<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }

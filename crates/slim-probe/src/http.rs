@@ -46,6 +46,8 @@ pub(crate) struct Limits {
     pub whole: Duration,
     /// Bytes of the body that are handed out, for reading links.
     pub capture: usize,
+    /// Whether to hand out bodies of every type, and not only those that are read for links.
+    pub capture_any: bool,
 }
 
 /// What came back.
@@ -112,7 +114,7 @@ impl Client {
         let silent = CallError::Silent { port: request.port, after: limits.answer };
         let first = timeout_at(began + limits.answer, self.send(addresses, request)).await;
         let (_driver, response) = first.map_err(|_| silent)??;
-        Ok(self.receive(response, began + limits.whole.max(limits.answer), limits.capture).await)
+        Ok(self.receive(response, began + limits.whole.max(limits.answer), limits).await)
     }
 
     /// Whether a TLS handshake succeeds there, within this time.
@@ -171,7 +173,7 @@ impl Client {
         &self,
         response: hyper::Response<Incoming>,
         deadline: Instant,
-        capture: usize,
+        limits: Limits,
     ) -> Answer {
         let (parts, mut body) = response.into_parts();
         let headers = sorted(&parts.headers);
@@ -179,7 +181,8 @@ impl Client {
             .iter()
             .find(|header| header.name == "content-type")
             .map(|header| header.value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-        let capture = if parsed_as(content_type.as_deref()).is_some() { capture } else { 0 };
+        let is_captured = limits.capture_any || parsed_as(content_type.as_deref()).is_some();
+        let capture = if is_captured { limits.capture } else { 0 };
         let keep = capture.max(INLINE_BYTES + 1);
         let (mut hash, mut length, mut kept) = (Sha256::new(), 0_u64, BytesMut::new());
         let (mut complete, mut broke_off) = (false, None);
@@ -288,6 +291,12 @@ fn message(request: &Request) -> Result<hyper::Request<Full<Bytes>>, CallError> 
         builder = builder.header(header.name.as_str(), header.value.as_str());
     }
     builder.body(Full::new(body)).map_err(|error| refused(&error))
+}
+
+/// Whether a message can be made of the request at all.
+#[cfg(test)]
+pub(crate) fn is_sendable(request: &Request) -> bool {
+    message(request).is_ok()
 }
 
 fn classify(error: &hyper::Error, port: u16) -> CallError {

@@ -26,6 +26,7 @@ mod recording;
 mod replay;
 mod session;
 mod settings;
+mod spec;
 mod tls;
 mod upload;
 
@@ -42,6 +43,7 @@ pub use recording::{
 };
 pub use replay::replay;
 pub use settings::{CrawlLimits, HttpSettings, Target};
+pub use spec::{ApiSpec, SpecError};
 
 /// Set by the caller to end a probe early; it is looked at every few milliseconds.
 pub type CancelFlag = std::sync::Arc<std::sync::atomic::AtomicBool>;

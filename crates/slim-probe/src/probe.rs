@@ -8,17 +8,21 @@ use crate::netns::{self, Network, Watch};
 use crate::outcome::{Outcome, PortOutcome, PortState};
 use crate::ports::Port;
 use crate::readiness::{GRACE_FOR_MISSING, wait_new, wait_ports};
-use crate::recording::{Exchange, Protocol};
+use crate::recording::{Exchange, Protocol, Request};
 use crate::session::{Made, Patience, Session};
 use crate::settings::{HttpSettings, Target};
+use crate::spec::{ApiSpec, SpecError};
 use futures_util::StreamExt as _;
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Ports that are asked for their protocol at once.
 const PORTS_AT_ONCE: usize = 8;
 /// How often ports that began to listen during the probe are probed as well.
 const ROUNDS: usize = 3;
+/// Redirects on the way to a specification.
+const REDIRECTS: usize = 5;
 
 /// What a probe tells while it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub enum Progress {
     Port(PortOutcome),
     /// A request was made: `GET http://localhost:8080/`, and its answer's status, if there is one.
     Request { request: String, status: Option<u16> },
+    /// A specification was read on a port: its name, and how many commands it gives.
+    Specification { name: String, commands: usize },
 }
 
 /// Probes the target and blocks until that is done. `alive` says whether the program still runs; it and `cancel` are
@@ -52,7 +58,14 @@ pub fn probe(
     target.ports.dedup();
     netns::run(&target, Watch { cancel, alive }, progress, |network, sender| async move {
         let session = Session::new(settings, sender)?;
-        let mut explorer = Explorer { session, network, commands, exchanges: Vec::new(), ports: Vec::new() };
+        let mut explorer = Explorer {
+            session,
+            network,
+            commands,
+            exchanges: Vec::new(),
+            ports: Vec::new(),
+            unread: BTreeMap::new(),
+        };
         explorer.explore().await?;
         Ok(explorer.into_outcome())
     })
@@ -64,6 +77,15 @@ struct Explorer<'a> {
     commands: Vec<ProbeCommand>,
     exchanges: Vec<Exchange>,
     ports: Vec<PortOutcome>,
+    /// What the specifications that no port has served yet were answered with, by their place in the settings.
+    unread: BTreeMap<usize, Option<Unread>>,
+}
+
+/// Why a port does not serve a specification.
+struct Unread {
+    /// The place of its answer among the exchanges.
+    exchange: usize,
+    reason: String,
 }
 
 impl Explorer<'_> {
@@ -125,13 +147,37 @@ impl Explorer<'_> {
         self.session.tell(Progress::Port(outcome.clone()));
         if matches!(outcome.state, PortState::Http(_)) {
             let commands: Vec<ProbeCommand> = self.commands_for(port.number).skip(index).cloned().collect();
-            let exchanges = run_commands(&self.session, &self.network, port, &commands, first).await;
+            let protocol = first.exchange.request.protocol;
+            let mut runner = Runner {
+                session: &self.session,
+                network: &self.network,
+                port,
+                protocol,
+                seen: BTreeSet::new(),
+                exchanges: Vec::new(),
+            };
+            runner.run(&commands, Some(first)).await;
+            for (index, spec) in self.session.settings.api_specs.iter().enumerate() {
+                let earlier = self.exchanges.len();
+                let unread = runner.specification(spec).await.err();
+                let unread = unread.map(|unread| Unread { exchange: earlier + unread.exchange, ..unread });
+                // Read on one port is enough; the first port's answer says why it is read on none.
+                match self.unread.entry(index) {
+                    Entry::Vacant(entry) => drop(entry.insert(unread)),
+                    Entry::Occupied(mut entry) if unread.is_none() => drop(entry.insert(None)),
+                    Entry::Occupied(_) => {}
+                }
+            }
+            let exchanges = runner.exchanges;
             self.exchanges.extend(exchanges);
         }
         self.ports.push(outcome);
     }
 
-    fn into_outcome(self) -> Outcome {
+    fn into_outcome(mut self) -> Outcome {
+        for Unread { exchange, reason } in self.unread.into_values().flatten() {
+            self.exchanges[exchange].error.get_or_insert(reason);
+        }
         Outcome::new(self.exchanges, self.ports, self.network.fallback, self.session.settings)
     }
 }
@@ -165,59 +211,100 @@ async fn first_answer(session: &Session<'_>, port: &Port, commands: &[&ProbeComm
     first
 }
 
-/// Runs the commands on a port that speaks HTTP. The first one has its answer already.
-async fn run_commands(
-    session: &Session<'_>,
-    network: &Network,
-    port: &Port,
-    commands: &[ProbeCommand],
-    first: Made,
-) -> Vec<Exchange> {
-    let protocol = first.exchange.request.protocol;
-    let mut runner = Runner { session, network, port, seen: BTreeSet::new(), exchanges: Vec::new() };
-    let (command, mut rest) = match commands.split_first() {
-        Some(split) => split,
-        None => return Vec::new(),
-    };
-    runner.answered(command, first).await;
-    while !rest.is_empty() {
-        // Commands that change nothing may go side by side; any other goes alone.
-        let safe = rest.iter().take_while(|command| command.request(port.number, protocol).is_safe()).count();
-        let (group, after) = rest.split_at(safe.max(1));
-        rest = after;
-        let requests = group.iter().map(|command| {
-            let request = command.request(port.number, protocol);
-            session.make(port, request, session.limits(), Patience::Short)
-        });
-        let made: Vec<Made> = futures_util::stream::iter(requests)
-            .buffered(session.settings.concurrency.max(1))
-            .collect()
-            .await;
-        for (command, made) in group.iter().zip(made) {
-            runner.answered(command, made).await;
-        }
-    }
-    runner.exchanges
-}
-
 /// The commands of one port under way.
 struct Runner<'a> {
     session: &'a Session<'a>,
     network: &'a Network,
     port: &'a Port,
+    /// What the port answered in.
+    protocol: Protocol,
     /// Paths that were got, by protocol, so that two crawls do not repeat each other.
     seen: BTreeSet<String>,
     exchanges: Vec<Exchange>,
 }
 
 impl Runner<'_> {
+    /// Runs commands; the first one may have its answer already.
+    async fn run(&mut self, commands: &[ProbeCommand], first: Option<Made>) {
+        let mut rest = commands;
+        if let (Some(first), Some((command, after))) = (first, commands.split_first()) {
+            self.answered(command, first).await;
+            rest = after;
+        }
+        while !rest.is_empty() {
+            // Commands that change nothing may go side by side; any other goes alone.
+            let request = |command: &ProbeCommand| command.request(self.port.number, self.protocol);
+            let safe = rest.iter().take_while(|command| request(command).is_safe()).count();
+            let (group, after) = rest.split_at(safe.max(1));
+            rest = after;
+            let session = self.session;
+            let made = group
+                .iter()
+                .map(|command| session.make(self.port, request(command), session.limits(), Patience::Short));
+            let concurrency = session.settings.concurrency.max(1);
+            let made: Vec<Made> = futures_util::stream::iter(made).buffered(concurrency).collect().await;
+            for (command, made) in group.iter().zip(made) {
+                self.answered(command, made).await;
+            }
+        }
+    }
+
+    /// Runs the commands of a specification. The error says where it was looked for among this port's exchanges.
+    async fn specification(&mut self, spec: &ApiSpec) -> Result<(), Unread> {
+        let commands = match spec {
+            ApiSpec::File { contents, .. } => spec.commands(contents),
+            ApiSpec::Fetched { path, .. } => match self.fetch(path).await {
+                Ok(contents) => spec.commands(&contents),
+                Err(reason) => Err(SpecError::Content { name: path.clone(), reason }),
+            },
+        };
+        let commands = commands.map_err(|error| Unread {
+            exchange: self.exchanges.len().saturating_sub(1),
+            reason: error.to_string(),
+        })?;
+        self.session.tell(Progress::Specification { name: spec.name(), commands: commands.len() });
+        self.run(&commands, None).await;
+        Ok(())
+    }
+
+    /// Gets what the port serves at a path, over redirects.
+    async fn fetch(&mut self, path: &str) -> Result<Vec<u8>, String> {
+        let mut request = ProbeCommand::get(path).request(self.port.number, self.protocol);
+        for _ in 0..REDIRECTS {
+            let limits = self.session.spec_limits();
+            let made = self.session.make(self.port, request, limits, Patience::Short).await;
+            let next = self.origin(self.protocol).redirected_path(&made);
+            let Made { exchange, captured, .. } = made;
+            let (status, error) = (exchange.status(), exchange.error.clone());
+            let length = exchange.response.as_ref().map_or(0, |response| response.body.length);
+            self.exchanges.push(exchange);
+            match (next, status, error) {
+                (Some(path), _, _) => {
+                    request = Request::new(self.port.number, self.protocol, "GET", &path);
+                    continue;
+                }
+                (None, _, Some(error)) => return Err(error),
+                (None, Some(200), None) if length > captured.len() as u64 => {
+                    return Err("it has more than 16 MiB".to_owned());
+                }
+                (None, Some(200), None) => return Ok(captured),
+                (None, status, None) => return Err(format!("status {}", status.unwrap_or_default())),
+            }
+        }
+        Err("it is redirected too often".to_owned())
+    }
+
+    fn origin(&self, protocol: Protocol) -> Origin<'_> {
+        Origin { port: self.port, protocol, address: self.network.address() }
+    }
+
     /// Writes an answer down and follows it.
     async fn answered(&mut self, command: &ProbeCommand, made: Made) {
         let request = &made.exchange.request;
         if request.method == "GET" {
             self.seen.insert(request.path.clone());
         }
-        let protocol: Protocol = request.protocol;
+        let protocol = request.protocol;
         let origin = Origin { port: self.port, protocol, address: self.network.address() };
         let crawls = request.method != "HEAD" && command.crawl.unwrap_or(self.session.settings.crawl);
         let followed = if crawls {

@@ -7,6 +7,7 @@ use crate::probe::Progress;
 use crate::readiness::Backoff;
 use crate::recording::{Exchange, Protocol, Request};
 use crate::settings::HttpSettings;
+use crate::spec::SPEC_BYTES;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -58,13 +59,19 @@ impl<'a> Session<'a> {
 
     /// Limits of a command's request.
     pub fn limits(&self) -> Limits {
-        Limits { answer: self.settings.client_timeout, whole: self.settings.client_timeout, capture: CAPTURE }
+        let timeout = self.settings.client_timeout;
+        Limits { answer: timeout, whole: timeout, capture: CAPTURE, capture_any: false }
     }
 
     /// Limits of a crawler's request.
     pub fn crawl_limits(&self) -> Limits {
         let timeout = self.settings.client_timeout_crawl;
-        Limits { answer: timeout, whole: timeout, capture: CAPTURE }
+        Limits { answer: timeout, whole: timeout, ..self.limits() }
+    }
+
+    /// Limits of a request whose answer is a specification.
+    pub fn spec_limits(&self) -> Limits {
+        Limits { capture: SPEC_BYTES, capture_any: true, ..self.limits() }
     }
 
     /// Makes a request, again and again while the program looks as if it were not ready.

@@ -1,6 +1,7 @@
 //! What a probe is asked to do, and whom it is aimed at: plain values, named as Mint's flags are.
 
 use crate::command::ProbeCommand;
+use crate::spec::ApiSpec;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ pub struct HttpSettings {
     pub ports: Vec<u16>,
     /// The commands to run on each port (`--http-probe-cmd`, `--http-probe-cmd-file`); empty: GET / and crawl.
     pub commands: Vec<ProbeCommand>,
+    /// Specifications whose operations are all tried on each port, after the commands (`--http-probe-apispec`,
+    /// `--http-probe-apispec-file`). One that no port serves counts as a failure.
+    pub api_specs: Vec<ApiSpec>,
     /// How long to wait until a port listens. Zero: take what listens now.
     pub listen_timeout: Duration,
     /// Waited before anything else, because the user asked for it (`--http-probe-start-wait`).
@@ -61,6 +65,7 @@ impl Default for HttpSettings {
         Self {
             ports: Vec::new(),
             commands: Vec::new(),
+            api_specs: Vec::new(),
             listen_timeout: Duration::from_secs(30),
             start_wait: Duration::ZERO,
             retry_count: 5,
