@@ -115,11 +115,12 @@ fn unknown_flag(error: &clap::Error) -> Option<Failure> {
     })
 }
 
-/// The rows of the table that a command takes flags from, the global ones first.
-fn groups(command: &str) -> &'static [&'static str] {
-    match command {
-        "build" => &["global", "common", "build"],
-        _ => &["global"],
+/// Whether a command takes this flag of Mint's, or took it there.
+fn is_of(command: &str, flag: &Flag) -> bool {
+    match (command, flag.group) {
+        (_, "global") | ("build" | "profile", "common") | ("build", "build") | ("probe", "probe") => true,
+        ("probe", "common") => flag.name.starts_with("http-"),
+        _ => false,
     }
 }
 
@@ -131,7 +132,7 @@ fn adapted(command: clap::Command) -> clap::Command {
 }
 
 fn rows(command: &str) -> Vec<Flag> {
-    flags::table().filter(|flag| groups(command).contains(&flag.group)).collect()
+    flags::table().filter(|flag| is_of(command, flag)).collect()
 }
 
 /// A switch that may also be given a value, `--flag=false`, as in Go.

@@ -4,6 +4,7 @@
 //! when the sensor has seen nothing new for a while.
 
 use crate::error::{BuildError, blocking};
+use crate::host;
 use crate::inside;
 use crate::judgement::{self, Verdict};
 use crate::observe::{self, Subject, with};
@@ -57,7 +58,11 @@ pub(crate) async fn exercise(
     let exercised = tokio::select! {
         biased;
         driven = drive(subject, &stage, &cancel.0, behaviour) => driven?,
-        code = subject.engine.wait(&subject.id) => ended(subject, code?).await?,
+        code = subject.engine.wait(&subject.id) => {
+            // Half an exercise proves nothing of a program that does its work and ends.
+            *behaviour = Behaviour::default();
+            ended(subject, code?).await?
+        }
     };
     let exercised = Exercised { lasted: began.elapsed(), ..exercised };
     stage.done(figures(&exercised));
@@ -77,7 +82,7 @@ impl Drop for CancelOnDrop {
 /// asked for that needs it alive.
 async fn ended(subject: &Subject<'_>, code: i64) -> Result<Exercised, BuildError> {
     let exercise = &subject.settings.exercise;
-    let needed = exercise.http_required || !exercise.exec.is_empty();
+    let needed = exercise.http_required || !exercise.exec.is_empty() || !exercise.host_exec.is_empty();
     if code != 0 || needed {
         let what =
             if needed { "the program ended before it could be exercised" } else { "the program failed" };
@@ -114,7 +119,10 @@ async fn drive(
         exercised.report.exec.push(ExecReport { command: command.clone(), exit_code: ran.exit_code });
         behaviour.commands.push(ran);
     }
-    if let Some(health) = inside::health_command(&subject.source.config) {
+    for command in &exercise.host_exec {
+        exercised.report.host_exec.push(host::exec(subject, command).await?);
+    }
+    if let Some(health) = inside::health_command(&subject.source.config, &subject.settings.keep) {
         // The engine may run it much later than we stop; what it needs must be seen.
         behaviour.health = inside::check_health(subject.engine, &subject.id, &health).await?;
     }
@@ -223,7 +231,8 @@ async fn probe(
 
 /// Whether the probe's outcome is good enough to go on.
 async fn judge(subject: &Subject<'_>, outcome: &Outcome) -> Result<(), BuildError> {
-    let (what, hint) = match judgement::judge(outcome, &subject.settings.exercise) {
+    let exercise = &subject.settings.exercise;
+    let (what, hint) = match judgement::judge(outcome, exercise.http_required, exercise.http_judgement) {
         Verdict::Good => return Ok(()),
         Verdict::Tell(notice) => {
             subject.story.notice(notice);
@@ -273,6 +282,9 @@ fn figures(exercised: &Exercised) -> String {
     }
     if !exercised.report.exec.is_empty() {
         parts.push(format!("{} run in the container", count(exercised.report.exec.len(), "command")));
+    }
+    if !exercised.report.host_exec.is_empty() {
+        parts.push(format!("{} run on this machine", count(exercised.report.host_exec.len(), "command")));
     }
     if exercised.ended_by_itself {
         parts.push("the program did its work and ended by itself".to_owned());

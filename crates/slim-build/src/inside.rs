@@ -52,8 +52,11 @@ fn exec_words(command: &str) -> Vec<String> {
     }
 }
 
-/// What the image's HEALTHCHECK runs; `None` where there is none.
-pub(crate) fn health_command(config: &Config) -> Option<HealthCommand> {
+/// What the image's HEALTHCHECK runs; `None` where there is none, or the slim image is to be without what it needs.
+pub(crate) fn health_command(config: &Config, keep: &slim_keep::Settings) -> Option<HealthCommand> {
+    if keep.without_healthcheck {
+        return None;
+    }
     let check = config.healthcheck.as_ref()?;
     let (kind, words) = check.test.split_first()?;
     let argv = match kind.as_str() {
@@ -125,15 +128,20 @@ mod tests {
             shell: shell.iter().map(ToString::to_string).collect(),
             ..Config::default()
         };
-        let argv = |config: &Config| health_command(config).map(|health| health.argv);
+        let argv = |config: &Config| {
+            health_command(config, &slim_keep::Settings::default()).map(|health| health.argv)
+        };
         let words = |words: &[&str]| Some(words.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(argv(&config(&["CMD", "redis-cli", "ping"], &[])), words(&["redis-cli", "ping"]));
         assert_eq!(argv(&config(&["CMD-SHELL", "a | b"], &[])), words(&["/bin/sh", "-c", "a | b"]));
         assert_eq!(argv(&config(&["CMD-SHELL", "a"], &["bash", "-ec"])), words(&["bash", "-ec", "a"]));
         assert_eq!(argv(&config(&["NONE"], &[])), None);
         assert_eq!(argv(&Config::default()), None);
-        let health = health_command(&config(&["CMD", "x"], &[])).unwrap();
-        assert_eq!(health.timeout, Duration::from_secs(3));
+        let with_check = config(&["CMD", "x"], &[]);
+        let mut keep = slim_keep::Settings::default();
+        assert_eq!(health_command(&with_check, &keep).unwrap().timeout, Duration::from_secs(3));
+        keep.without_healthcheck = true;
+        assert_eq!(health_command(&with_check, &keep), None);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Whether the HTTP probe's outcome is good enough to go on.
 
-use crate::settings::{Exercise, HttpJudgement};
+use crate::settings::HttpJudgement;
 use slim_probe::Outcome;
 
 /// What is made of a probe's outcome.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     Good,
     /// Good enough, but a person should know.
     Tell(String),
@@ -15,10 +15,11 @@ pub(crate) enum Verdict {
     },
 }
 
-/// Judges an outcome by what was asked for.
-pub(crate) fn judge(outcome: &Outcome, exercise: &Exercise) -> Verdict {
-    let HttpJudgement { fail_on_nothing, most_failures } = exercise.http_judgement;
-    if !outcome.speaks_http() && !exercise.http_required {
+/// Judges an outcome. `required`: HTTP was asked for by name.
+#[must_use]
+pub fn judge(outcome: &Outcome, required: bool, judgement: HttpJudgement) -> Verdict {
+    let HttpJudgement { fail_on_nothing, most_failures } = judgement;
+    if !outcome.speaks_http() && !required {
         return Verdict::Tell(
             "nothing in the container speaks HTTP: observed is its start (exercise it with --exec, or hold it \
              with --continue-after signal)"
@@ -63,7 +64,6 @@ fn nothing_good(outcome: &Outcome) -> Option<(String, &'static str)> {
 mod tests {
     use super::*;
     use slim_probe::{Body, Exchange, PortOutcome, PortState, Protocol, Recording, Request, Response};
-    use std::collections::BTreeSet;
 
     /// An outcome with answers of these statuses; `failures` as the probe counted them.
     fn outcome(statuses: &[u16], failures: usize) -> Outcome {
@@ -95,25 +95,15 @@ mod tests {
         }
     }
 
-    fn exercise(required: bool, http_judgement: HttpJudgement) -> Exercise {
-        Exercise {
-            http: None,
-            http_required: required,
-            http_judgement,
-            exec: Vec::new(),
-            continue_after: BTreeSet::new(),
-        }
-    }
-
     fn is_failed(outcome: &Outcome, required: bool, judgement: HttpJudgement) -> bool {
-        matches!(judge(outcome, &exercise(required, judgement)), Verdict::Failed { .. })
+        matches!(judge(outcome, required, judgement), Verdict::Failed { .. })
     }
 
     #[test]
     fn a_program_without_http_fails_only_where_http_was_asked_for() {
         let nothing = outcome(&[], 0);
         assert!(is_failed(&nothing, true, HttpJudgement::default()));
-        assert!(matches!(judge(&nothing, &exercise(false, HttpJudgement::default())), Verdict::Tell(_)));
+        assert!(matches!(judge(&nothing, false, HttpJudgement::default()), Verdict::Tell(_)));
     }
 
     #[test]
@@ -121,7 +111,7 @@ mod tests {
         let lenient = HttpJudgement { fail_on_nothing: false, ..HttpJudgement::default() };
         for outcome in [outcome(&[], 0), outcome(&[500, 503], 0), outcome(&[404], 1)] {
             assert!(is_failed(&outcome, true, HttpJudgement::default()));
-            assert!(matches!(judge(&outcome, &exercise(true, lenient)), Verdict::Tell(_)));
+            assert!(matches!(judge(&outcome, true, lenient), Verdict::Tell(_)));
         }
     }
 
@@ -130,6 +120,6 @@ mod tests {
         let three = HttpJudgement { most_failures: Some(2), ..HttpJudgement::default() };
         assert!(!is_failed(&outcome(&[200, 404, 404], 2), true, three));
         assert!(is_failed(&outcome(&[200, 404, 404, 404], 3), true, three));
-        assert_eq!(judge(&outcome(&[200, 404], 1), &exercise(true, HttpJudgement::default())), Verdict::Good);
+        assert_eq!(judge(&outcome(&[200, 404], 1), true, HttpJudgement::default()), Verdict::Good);
     }
 }

@@ -7,6 +7,7 @@ mod edits;
 mod error;
 mod exercise;
 mod files;
+mod host;
 mod image;
 mod inside;
 mod judgement;
@@ -22,6 +23,7 @@ mod verify;
 
 pub use edits::{ConfigEdits, Persist};
 pub use error::BuildError;
+pub use judgement::{Verdict, judge};
 pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};

@@ -7,12 +7,12 @@ use crate::progress::{Stage, Story};
 use crate::scratch::{Role, program_container};
 use crate::settings::Settings;
 use crate::verify::{Behaviour, Ending};
-use slim_engine::{ContainerId, ContainerState, Engine, Protocol, PublishedPort};
+use slim_engine::{ContainerId, Engine, Protocol, PublishedPort};
 use slim_image::{Config, ImagePath, SourceImage};
 use slim_sensor::{Observer, Sensor, SensorError};
 use slim_trace::{Phase, Trace};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Log lines shown with an error.
 const LOG_LINES: usize = 20;
@@ -109,8 +109,8 @@ async fn observe_once(
     let mut behaviour = Behaviour::default();
     let exercised = exercise::exercise(&subject, &mut behaviour).await?;
     with(&subject.observer, |observer| observer.enter_phase(Phase::Shutdown));
-    let state = stop(&subject).await?;
-    behaviour.ending = ending(&subject, exercised.ended_by_itself, state.exit_code).await?;
+    let (exit_code, ending) = stop(&subject, exercised.ended_by_itself).await?;
+    behaviour.ending = ending;
     let observer = subject.observer;
     let trace = blocking(move || {
         let observer = Arc::into_inner(observer)
@@ -127,13 +127,7 @@ async fn observe_once(
         }
     }
     engine.remove(&subject.id, true).await?;
-    Ok(Observation {
-        trace: Arc::new(trace),
-        exercised,
-        behaviour,
-        exit_code: Some(state.exit_code),
-        repeated: 0,
-    })
+    Ok(Observation { trace: Arc::new(trace), exercised, behaviour, exit_code: Some(exit_code), repeated: 0 })
 }
 
 /// Creates, arms, starts, and waits for the program's first exec.
@@ -216,31 +210,27 @@ async fn publish(subject: &Subject<'_>) -> Result<(), BuildError> {
     Ok(())
 }
 
-async fn ending(subject: &Subject<'_>, ended_by_itself: bool, exit_code: i64) -> Result<Ending, BuildError> {
-    Ok(match (ended_by_itself, exit_code) {
-        (true, _) => {
-            let output = subject.engine.logs(&subject.id, None).await?.bytes;
-            Ending::ByItself { exit_code, output }
-        }
-        (false, KILLED) => Ending::Killed,
-        (false, _) => Ending::Stopped { exit_code },
-    })
-}
-
-async fn stop(subject: &Subject<'_>) -> Result<ContainerState, BuildError> {
-    let running = subject.engine.inspect(&subject.id).await?.running;
-    if running {
-        subject.engine.stop(&subject.id, subject.settings.stop_grace).await?;
+/// Stops the container, unless it has ended. Its exit code, and how the program ended.
+async fn stop(subject: &Subject<'_>, ended_by_itself: bool) -> Result<(i64, Ending), BuildError> {
+    let Subject { engine, id, .. } = subject;
+    let grace = subject.settings.stop_grace;
+    if ended_by_itself {
+        let exit_code = engine.inspect(id).await?.exit_code;
+        return Ok((exit_code, Ending::ByItself { exit_code, output: engine.logs(id, None).await?.bytes }));
     }
-    let state = subject.engine.inspect(&subject.id).await?;
-    if running && state.exit_code == KILLED {
-        subject.story.notice(format!(
-            "the program did not end on {} within {} s and was killed: what it would do at shutdown was not seen",
-            subject.source.config.stop_signal_name(),
-            subject.settings.stop_grace.as_secs()
-        ));
+    let began = Instant::now();
+    engine.stop(id, grace).await?;
+    let took = began.elapsed();
+    let exit_code = engine.inspect(id).await?.exit_code;
+    if exit_code != KILLED || took < grace {
+        return Ok((exit_code, Ending::Stopped { exit_code }));
     }
-    Ok(state)
+    subject.story.notice(format!(
+        "the program did not end on {} within {} s and was killed: what it would do at shutdown was not seen",
+        subject.source.config.stop_signal_name(),
+        grace.as_secs()
+    ));
+    Ok((exit_code, Ending::Killed))
 }
 
 /// The error for a container that is gone, with its last log lines and what the engine says.

@@ -51,6 +51,8 @@ pub struct Exercise {
     pub http_judgement: HttpJudgement,
     /// Commands to run inside the container, in order.
     pub exec: Vec<String>,
+    /// Commands to run on this machine after those, in order.
+    pub host_exec: Vec<String>,
     /// What must have happened before the container is stopped; empty: all of the above, and the program is quiet.
     pub continue_after: BTreeSet<ContinueAfter>,
 }
@@ -75,7 +77,7 @@ impl Default for HttpJudgement {
 pub enum ContinueAfter {
     /// The HTTP probe has ended.
     Probe,
-    /// The commands of `--exec` have ended.
+    /// The commands of `--exec` and `--host-exec` have ended.
     Exec,
     /// So much time has passed since the program started.
     Seconds(u64),

@@ -81,6 +81,12 @@ pub trait Engine: Send + Sync {
     /// [`EngineError::LoadFailed`] with the engine's reason, wherever in the stream it appears.
     async fn load_image(&self, archive: Box<dyn AsyncRead + Send + Unpin>) -> Result<Vec<String>>;
 
+    /// Brings an image from its registry, as anybody may. `reference`: `name`, `name:tag`, `name@digest`.
+    ///
+    /// # Errors
+    /// [`EngineError::ImageNotFound`] with the engine's reason, the registry's words in it.
+    async fn pull_image(&self, reference: &str) -> Result<()>;
+
     /// Gives an image one more name (`name[:tag]`); the name's former owner loses it.
     async fn tag(&self, image: &str, reference: &str) -> Result<()>;
 

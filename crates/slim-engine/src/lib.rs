@@ -16,7 +16,7 @@ pub mod run;
 pub mod spec;
 pub mod streams;
 
-mod resolve;
+pub mod resolve;
 mod tls;
 mod transport;
 

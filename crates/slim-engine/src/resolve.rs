@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 ///
 /// # Errors
 /// The name has no address, or no name server answered.
-pub(crate) async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
+pub async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }

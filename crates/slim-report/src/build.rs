@@ -68,6 +68,8 @@ pub struct ObservationReport {
 pub struct ExerciseReport {
     pub http: Option<HttpReport>,
     pub exec: Vec<ExecReport>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_exec: Vec<ExecReport>,
 }
 
 /// The HTTP probe.
@@ -79,7 +81,7 @@ pub struct HttpReport {
     pub failures: usize,
 }
 
-/// One command run inside the container.
+/// One command run inside the container, or on the host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExecReport {
     pub command: String,
@@ -172,7 +174,9 @@ impl BuildReport {
             "{} system calls allowed; verification: {}",
             self.policy.system_calls_allowed, self.verification.told
         ));
-        lines.push(format!("artifacts: {}", self.artifacts_folder.display()));
+        if !self.artifacts.is_empty() {
+            lines.push(format!("artifacts: {}", self.artifacts_folder.display()));
+        }
         lines.join("\n")
     }
 }

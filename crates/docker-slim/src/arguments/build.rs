@@ -1,38 +1,28 @@
-//! Flags of `build`.
+//! Flags of `build` and of `profile`.
 
-use super::{ContainerArguments, ExerciseArguments, HttpArguments, ImageArguments, KeepArguments};
+use super::{CommonArguments, ImageArguments, KeepArguments, RecipeArguments};
 use clap::Args;
-use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct BuildArguments {
-    /// The fat image: name or id.
-    #[arg(value_name = "IMAGE")]
-    pub image: Option<String>,
-    /// The fat image: name or id (the same as the argument).
-    #[arg(long, value_name = "IMAGE")]
-    pub target: Option<String>,
+    #[command(flatten)]
+    pub common: CommonArguments,
     /// Name of the slim image; may be given several times [default: <repository>.slim].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = None)]
     pub tag: Vec<String>,
-    /// Also copy the artifacts to this folder.
-    #[arg(long, value_name = "FOLDER")]
-    pub copy_meta_artifacts: Option<PathBuf>,
     /// Run the slim image under its seccomp profile and compare what it does with the fat one, before it gets its name.
-    #[arg(long, default_value_t = true)]
+    #[arg(long, default_value_t = true, help_heading = None)]
     pub verify: bool,
-    /// Show the container's log when it has stopped.
-    #[arg(long)]
-    pub show_clogs: bool,
-
     #[command(flatten)]
-    pub exercise: ExerciseArguments,
-    #[command(flatten)]
-    pub http: HttpArguments,
-    #[command(flatten)]
-    pub container: ContainerArguments,
+    pub recipe: RecipeArguments,
     #[command(flatten)]
     pub keep: KeepArguments,
     #[command(flatten)]
     pub edits: ImageArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct ProfileArguments {
+    #[command(flatten)]
+    pub common: CommonArguments,
 }

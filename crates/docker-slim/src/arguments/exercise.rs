@@ -1,6 +1,7 @@
 //! Flags about what drives the program besides HTTP.
 
 use clap::Args;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What drives the program")]
@@ -9,8 +10,17 @@ pub struct ExerciseArguments {
     /// `sh -c`, another one as it is.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Vec<String>,
-    /// When to stop the container: `probe`, `exec`, `enter`, `signal` (USR1), a number of seconds; several joined by
-    /// `&` [default: when probe and exec have ended and the program is quiet].
+    /// Run the script in this file inside the container, with `sh -c`.
+    #[arg(long, value_name = "FILE")]
+    pub exec_file: Option<PathBuf>,
+    /// Run this command on this machine, with `sh -c`, while the container is observed; may be given several times.
+    #[arg(long, value_name = "COMMAND")]
+    pub host_exec: Vec<String>,
+    /// The same for the lines of this file.
+    #[arg(long, value_name = "FILE")]
+    pub host_exec_file: Option<PathBuf>,
+    /// When to stop the container: `probe`, `exec`, `host-exec`, `enter`, `signal` (USR1), a number of seconds; several joined by
+    /// `&` [default: when probe and commands have ended and the program is quiet].
     #[arg(long, value_name = "MODES")]
     pub continue_after: Option<String>,
 }

@@ -16,6 +16,19 @@ pub struct GlobalArguments {
     /// Address of the engine: unix:///path, tcp://host:port.
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub host: Option<String>,
+    /// Socket of the engine, as --host: an address or a path.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub crt_connection: Option<String>,
+    /// Talk TLS with an engine reached by TCP; `=false`: do not, whatever the environment says [default: as DOCKER_TLS,
+    /// DOCKER_TLS_VERIFY and --tls-cert-path have it].
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub tls: Option<bool>,
+    /// Check the engine's certificate.
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub tls_verify: Option<bool>,
+    /// Folder with ca.pem, cert.pem and key.pem for TLS.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub tls_cert_path: Option<PathBuf>,
     /// Name of the docker context to use.
     #[arg(long, global = true, value_name = "NAME")]
     pub crt_context: Option<String>,
@@ -31,6 +44,9 @@ pub struct GlobalArguments {
     /// Least level of what is logged to stderr.
     #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn)]
     pub log_level: LogLevel,
+    /// Write the log to this file instead of stderr.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log: Option<PathBuf>,
     /// How log lines are written.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

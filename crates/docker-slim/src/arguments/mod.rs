@@ -8,14 +8,20 @@ mod global;
 mod http;
 mod image;
 mod keep;
+mod probe;
+mod recipe;
+mod source;
 
-pub use build::BuildArguments;
+pub use build::{BuildArguments, ProfileArguments};
 pub use container::ContainerArguments;
 pub use exercise::ExerciseArguments;
 pub use global::{GlobalArguments, LogFormat, LogLevel, OutputFormat};
 pub use http::HttpArguments;
 pub use image::ImageArguments;
 pub use keep::KeepArguments;
+pub use probe::ProbeArguments;
+pub use recipe::RecipeArguments;
+pub use source::CommonArguments;
 
 use clap::{Parser, Subcommand};
 
@@ -35,6 +41,11 @@ pub enum Command {
     /// Makes a slim image of a fat one.
     #[command(visible_aliases = ["slim", "b"])]
     Build(Box<BuildArguments>),
+    /// Watches a fat image and writes its security profiles, without making an image.
+    #[command(visible_alias = "p")]
+    Profile(Box<ProfileArguments>),
+    /// Probes an address over HTTP, as `build` probes a container.
+    Probe(Box<ProbeArguments>),
     /// Shows the version of the program and of the formats it writes.
     Version,
     /// Serves an image's files; runs inside a container of that image.

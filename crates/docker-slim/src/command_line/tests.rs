@@ -34,12 +34,12 @@ fn the_command_line_is_sound() {
 
 #[test]
 fn a_flag_works_exactly_when_the_table_says_so() {
-    for (name, groups) in [("build", &["global", "common", "build"][..])] {
+    for name in ["build", "profile", "probe"] {
         let command = command();
         let mut known: BTreeSet<String> =
             command.get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect();
         known.extend(long_names(command.find_subcommand(name).unwrap()));
-        for flag in flags::table().filter(|flag| groups.contains(&flag.group)) {
+        for flag in rows(name) {
             assert_eq!(known.contains(flag.name), flag.state == State::Works, "{name} --{}", flag.name);
         }
     }
@@ -47,10 +47,10 @@ fn a_flag_works_exactly_when_the_table_says_so() {
 
 #[test]
 fn a_switch_takes_a_value_as_in_go() {
-    assert!(build(&["--show-clogs"]).show_clogs);
-    assert!(!build(&["--show-clogs=false"]).show_clogs);
-    assert!(build(&["--show-clogs=1"]).show_clogs);
-    assert!(!build(&["--http-probe-full=false"]).http.http_probe_full);
+    assert!(build(&["--show-clogs"]).common.show_clogs);
+    assert!(!build(&["--show-clogs=false"]).common.show_clogs);
+    assert!(build(&["--show-clogs=1"]).common.show_clogs);
+    assert!(!build(&["--http-probe-full=false"]).common.http.http_probe_full);
 }
 
 #[test]
@@ -58,18 +58,18 @@ fn flags_work_behind_the_image_too() {
     let parsed = parse_with(&["build", "x", "--tag", "a", "--quiet"], &[]).unwrap();
     assert!(parsed.arguments.global.quiet);
     let Command::Build(arguments) = parsed.arguments.command else { panic!() };
-    assert_eq!((arguments.image.as_deref(), &arguments.tag[..]), (Some("x"), &["a".to_owned()][..]));
+    assert_eq!((arguments.common.image.as_deref(), &arguments.tag[..]), (Some("x"), &["a".to_owned()][..]));
 }
 
 #[test]
 fn a_variable_stands_in_for_its_flag_and_yields_to_it() {
     let environment = &[("DSLIM_RC_USER", "me"), ("DSLIM_TARGET_TAG", "a, b"), ("DSLIM_RC_EXE", "echo a,b")];
     let arguments = build_with(&[], environment);
-    assert_eq!(arguments.container.user.as_deref(), Some("me"));
+    assert_eq!(arguments.common.container.user.as_deref(), Some("me"));
     assert_eq!(arguments.tag, ["a", "b"]);
-    assert_eq!(arguments.exercise.exec, ["echo a,b"], "a command's commas are its own");
+    assert_eq!(arguments.common.exercise.exec, ["echo a,b"], "a command's commas are its own");
     let arguments = build_with(&["--user", "root", "--tag=c"], environment);
-    assert_eq!(arguments.container.user.as_deref(), Some("root"));
+    assert_eq!(arguments.common.container.user.as_deref(), Some("root"));
     assert_eq!(arguments.tag, ["c"]);
 }
 
@@ -79,14 +79,17 @@ fn the_image_may_come_from_the_environment_and_an_argument_goes_before_it() {
     let Command::Build(arguments) = parse_with(&["build"], environment).unwrap().arguments.command else {
         panic!()
     };
-    assert_eq!(arguments.target.as_deref(), Some("other"));
-    assert_eq!(build_with(&[], environment).target, None);
+    assert_eq!(arguments.common.target.as_deref(), Some("other"));
+    assert_eq!(build_with(&[], environment).common.target, None);
     assert!(parse_with(&["version"], environment).unwrap().arguments.global.quiet);
 }
 
 #[test]
 fn an_empty_variable_says_nothing() {
-    assert_eq!(build_with(&[], &[("DSLIM_RC_USER", ""), ("DSLIM_SHOW_CLOGS", "")]).container.user, None);
+    assert_eq!(
+        build_with(&[], &[("DSLIM_RC_USER", ""), ("DSLIM_SHOW_CLOGS", "")]).common.container.user,
+        None
+    );
 }
 
 #[test]

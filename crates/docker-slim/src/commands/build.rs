@@ -1,12 +1,15 @@
-//! `docker-slim build`: one slim image of one fat one.
+//! `docker-slim build`, one slim image of one fat one, and `docker-slim profile`, the same without the image.
 
-use crate::arguments::{BuildArguments, GlobalArguments, OutputFormat};
+use super::fat_image;
+use crate::arguments::{BuildArguments, GlobalArguments, OutputFormat, ProfileArguments};
 use crate::failure::Failure;
 use crate::outside::Outside;
-use crate::settings;
+use crate::settings::{self, FatImage, Work};
 use crate::terminal::Terminal;
 use slim_build::BuildError;
+use slim_engine::Engine;
 use slim_report::BuildReport;
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -14,28 +17,79 @@ use std::time::Duration;
 /// How long blocking workers may still take after everything has been cleaned up.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
+/// What comes of the observation.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Image,
+    ProfileOnly,
+}
+
 /// Builds, writes the report and prints the result.
-pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), Failure> {
-    let settings = settings::build(global, arguments)?;
-    let inputs = settings::endpoint_inputs(global);
+pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), Failure> {
+    run(global, &settings::build(global, arguments)?, Outcome::Image)
+}
+
+/// Profiles, writes the report and prints the result.
+pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result<(), Failure> {
+    run(global, &settings::profile(global, arguments)?, Outcome::ProfileOnly)
+}
+
+fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Failure> {
+    let inputs = settings::endpoint_inputs(global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::from(BuildError::Bug(format!("start the async runtime: {error}"))))?;
-    let outcome = runtime.block_on(async {
+    let done = runtime.block_on(async {
         let outside =
             Outside::new().map_err(|error| BuildError::Bug(format!("install signal handlers: {error}")))?;
         let terminal = Terminal::new(global.quiet);
         let engine = slim_engine::connect(&inputs).await.map_err(BuildError::from)?;
-        slim_build::build(engine.as_ref(), &settings, &terminal, &outside).await
+        fat_image::prepare(engine.as_ref(), &work.fat_image, &terminal, &outside).await?;
+        let report = match outcome {
+            Outcome::Image => slim_build::build(engine.as_ref(), &work.settings, &terminal, &outside).await?,
+            Outcome::ProfileOnly => {
+                slim_build::profile(engine.as_ref(), &work.settings, &terminal, &outside).await?
+            }
+        };
+        remove_fat_image(engine.as_ref(), &work.fat_image).await?;
+        Ok::<BuildReport, Failure>(report)
     });
     runtime.shutdown_timeout(SHUTDOWN);
-    let report = outcome?;
+    let mut report = done?;
+    if work.remove_artifacts {
+        remove_artifacts(&mut report, work.settings.copy_meta_artifacts.as_deref())?;
+    }
     if let Some(path) = settings::report_path(global) {
         write_report(path, &report)?;
     }
     print(global, &report);
+    Ok(())
+}
+
+async fn remove_fat_image(engine: &dyn Engine, fat_image: &FatImage) -> Result<(), Failure> {
+    match fat_image {
+        FatImage::Built(recipe) if recipe.delete => {
+            engine.untag(&recipe.name).await.map_err(|error| Failure::from(BuildError::from(error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the image's folder below the state path; the report then names the copies, if there are any.
+fn remove_artifacts(report: &mut BuildReport, copies: Option<&Path>) -> Result<(), Failure> {
+    if let Some(folder) = report.artifacts_folder.parent() {
+        fs::remove_dir_all(folder).map_err(|error| {
+            Failure::new(format!("remove the artifacts in {}: {error}", folder.display()), 1)
+        })?;
+        // Folders of other images stay, and with them the folder of all.
+        let _ = folder.parent().map(fs::remove_dir);
+    }
+    match copies {
+        Some(copies) => report.artifacts_folder = copies.to_owned(),
+        None => report.artifacts.clear(),
+    }
     Ok(())
 }
 

@@ -2,28 +2,40 @@
 
 mod build;
 mod collector;
+mod fat_image;
+mod probe;
 mod version;
 
 use crate::arguments::{Arguments, Command, GlobalArguments, LogFormat, LogLevel};
+use crate::failure::Failure;
+use std::fs::File;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// Runs the command and gives the exit code.
 pub fn run(arguments: Arguments) -> ExitCode {
     let Arguments { global, command } = arguments;
-    log_to_stderr(&global);
-    let outcome = match command {
-        Command::Build(build_arguments) => build::run(&global, &build_arguments),
-        Command::Version => version::run(&global),
-        Command::Collector => collector::run(),
-    };
+    let outcome = start_log(&global).and_then(|()| run_command(&global, command));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(global.output_format),
     }
 }
 
-fn log_to_stderr(global: &GlobalArguments) {
+fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Build(arguments) => build::build(global, &arguments),
+        Command::Profile(arguments) => build::profile(global, &arguments),
+        Command::Probe(arguments) => probe::run(global, &arguments),
+        Command::Version => version::run(global),
+        Command::Collector => collector::run(),
+    }
+}
+
+/// Sends log lines to stderr, or to the file of `--log`.
+fn start_log(global: &GlobalArguments) -> Result<(), Failure> {
     let level = match global.log_level {
         _ if global.debug => LevelFilter::DEBUG,
         _ if global.verbose => LevelFilter::INFO,
@@ -33,9 +45,21 @@ fn log_to_stderr(global: &GlobalArguments) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let writer = match &global.log {
+        Some(path) => {
+            let file =
+                File::options().create(true).append(true).open(path).map_err(|error| {
+                    Failure::usage(format!("write the log to {}: {error}", path.display()))
+                })?;
+            BoxMakeWriter::new(Mutex::new(file))
+        }
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
+    let builder =
+        tracing_subscriber::fmt().with_max_level(level).with_ansi(global.log.is_none()).with_writer(writer);
     match global.log_format {
         LogFormat::Text => builder.without_time().init(),
         LogFormat::Json => builder.json().init(),
     }
+    Ok(())
 }

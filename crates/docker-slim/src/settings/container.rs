@@ -103,11 +103,11 @@ mod tests {
     use crate::command_line::tests::build;
 
     fn of(words: &[&str]) -> Overrides {
-        settings(&build(words).container).unwrap()
+        settings(&build(words).common.container).unwrap()
     }
 
     fn refusal(word: &str) -> String {
-        settings(&build(&[word]).container).unwrap_err().message
+        settings(&build(&[word]).common.container).unwrap_err().message
     }
 
     #[test]

@@ -96,16 +96,16 @@ mod tests {
     use crate::command_line::tests::build;
 
     fn of(words: &[&str]) -> HttpSettings {
-        settings(&build(words).http).unwrap()
+        settings(&build(words).common.http).unwrap()
     }
 
     fn refusal(words: &[&str]) -> String {
-        settings(&build(words).http).unwrap_err().message
+        settings(&build(words).common.http).unwrap_err().message
     }
 
     #[test]
     fn without_flags_the_probe_is_the_default_one() {
-        let arguments = build(&[]).http;
+        let arguments = build(&[]).common.http;
         assert_eq!(settings(&arguments).unwrap(), HttpSettings::default());
         assert!(is_on(&arguments).unwrap() && !is_asked_for(&arguments));
         assert_eq!(judgement(&arguments), HttpJudgement::default());
@@ -159,21 +159,21 @@ mod tests {
         let commands = of(&words).commands;
         let seen: Vec<_> = commands.iter().map(|command| (&*command.method, &*command.path)).collect();
         assert_eq!(seen, [("GET", "/a"), ("POST", "/b"), ("GET", "/c")]);
-        assert!(is_asked_for(&build(&words).http));
+        assert!(is_asked_for(&build(&words).common.http));
         assert!(refusal(&["--http-probe-cmd=FETCH:/"]).contains("FETCH"));
         assert!(refusal(&["--http-probe-cmd-file=/none.json"]).contains("/none.json"));
     }
 
     #[test]
     fn the_probe_is_switched_off_by_two_names_and_not_on_and_off_at_once() {
-        assert!(!is_on(&build(&["--http-probe-off"]).http).unwrap());
-        assert!(!is_on(&build(&["--http-probe=false"]).http).unwrap());
-        assert!(is_on(&build(&["--http-probe", "--http-probe-off"]).http).is_err());
+        assert!(!is_on(&build(&["--http-probe-off"]).common.http).unwrap());
+        assert!(!is_on(&build(&["--http-probe=false"]).common.http).unwrap());
+        assert!(is_on(&build(&["--http-probe", "--http-probe-off"]).common.http).is_err());
     }
 
     #[test]
     fn what_of_the_outcome_is_a_failure_is_the_flags_to_say() {
-        let of = |flag| judgement(&build(&[flag]).http);
+        let of = |flag| judgement(&build(&[flag]).common.http);
         assert!(!of("--http-probe-exit-on-failure=false").fail_on_nothing);
         assert_eq!(of("--http-probe-exit-on-failure-count=3").most_failures, Some(2));
         assert_eq!(of("--http-probe-exit-on-failure-count=0").most_failures, None);

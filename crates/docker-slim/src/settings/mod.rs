@@ -1,18 +1,24 @@
 //! The one place where flags and the environment become the plain settings of a command.
 
 mod container;
+mod endpoint;
+mod exercise;
 mod files;
 mod http;
 mod image;
 mod keep;
+mod probe;
+mod recipe;
 mod text;
 
-use crate::arguments::{BuildArguments, ExerciseArguments, GlobalArguments, HttpArguments};
+pub use endpoint::endpoint_inputs;
+pub use probe::{ProbeSettings, probe};
+pub use recipe::{FatImage, Recipe};
+
+use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, ProfileArguments};
 use crate::failure::Failure;
-use crate::outside;
-use slim_build::{ContinueAfter, Exercise, Settings};
-use slim_engine::{EndpointInputs, Run};
-use std::collections::BTreeSet;
+use slim_build::{ConfigEdits, Settings};
+use slim_engine::Run;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,106 +28,62 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Room for some 50,000 events that were not read yet.
 const BUFFER_BYTES: u32 = 8 << 20;
 
-/// Where the engine is, as the docker CLI finds it.
-pub fn endpoint_inputs(global: &GlobalArguments) -> EndpointInputs {
-    let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let home = env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
-    EndpointInputs {
-        host_flag: global.host.clone(),
-        context_flag: global.crt_context.clone(),
-        docker_host: text("DOCKER_HOST"),
-        docker_context: text("DOCKER_CONTEXT"),
-        docker_tls: text("DOCKER_TLS"),
-        docker_tls_verify: text("DOCKER_TLS_VERIFY"),
-        docker_cert_path: text("DOCKER_CERT_PATH").map(PathBuf::from),
-        docker_config_dir: text("DOCKER_CONFIG").map_or_else(|| home.join(".docker"), PathBuf::from),
-    }
+/// What `build` or `profile` does, around the pipeline.
+#[derive(Debug)]
+pub struct Work {
+    pub settings: Settings,
+    /// How the fat image comes into the engine where it is not there.
+    pub fat_image: FatImage,
+    /// Remove what lies below the state path when all is done.
+    pub remove_artifacts: bool,
 }
 
 /// The settings of `build`.
 ///
 /// # Errors
 /// What is wrong with the flags.
-pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Settings, Failure> {
-    Ok(Settings {
-        target: target(arguments)?,
-        tags: arguments.tag.clone(),
+pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Work, Failure> {
+    let mut work = common(global, &arguments.common, recipe::fat_image(global, arguments)?)?;
+    work.settings.tags.clone_from(&arguments.tag);
+    work.settings.edits = image::edits(&arguments.edits)?;
+    work.settings.keep = keep::settings(&arguments.keep)?;
+    work.settings.verify = arguments.verify;
+    Ok(work)
+}
+
+/// The settings of `profile`.
+///
+/// # Errors
+/// What is wrong with the flags.
+pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result<Work, Failure> {
+    let fat_image =
+        FatImage::Held { reference: recipe::target(&arguments.common)?, pull: arguments.common.pull };
+    common(global, &arguments.common, fat_image)
+}
+
+fn common(
+    global: &GlobalArguments,
+    arguments: &CommonArguments,
+    fat_image: FatImage,
+) -> Result<Work, Failure> {
+    let settings = Settings {
+        target: fat_image.reference().to_owned(),
+        tags: Vec::new(),
         state_path: global.state_path.clone().unwrap_or_else(|| PathBuf::from(".")),
         copy_meta_artifacts: arguments.copy_meta_artifacts.clone(),
         container: container::settings(&arguments.container)?,
-        edits: image::edits(&arguments.edits)?,
-        exercise: exercise(&arguments.exercise, &arguments.http)?,
-        keep: keep::settings(&arguments.keep)?,
-        verify: arguments.verify,
+        edits: ConfigEdits::default(),
+        exercise: exercise::settings(&arguments.exercise, &arguments.http)?,
+        keep: slim_keep::Settings::default(),
+        verify: true,
         show_container_logs: arguments.show_clogs,
         stop_grace: STOP_GRACE,
         source_date_epoch: source_date_epoch()?,
         binary: PathBuf::from("/proc/self/exe"),
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
-    })
-}
-
-fn target(arguments: &BuildArguments) -> Result<String, Failure> {
-    match (&arguments.image, &arguments.target) {
-        (Some(image), Some(target)) if image != target => Err(Failure::usage(format!(
-            "choose the image: the argument says {image}, --target says {target}"
-        ))),
-        (Some(name), _) | (None, Some(name)) if !name.trim().is_empty() => Ok(name.clone()),
-        _ => {
-            Err(Failure::usage("find an image to work on: none was named")
-                .with_hint("docker-slim build IMAGE"))
-        }
-    }
-}
-
-fn exercise(arguments: &ExerciseArguments, http: &HttpArguments) -> Result<Exercise, Failure> {
-    let continue_after = match &arguments.continue_after {
-        Some(text) => continue_after(text)?,
-        None => BTreeSet::new(),
     };
-    let probes = http::is_on(http)?;
-    if continue_after.contains(&ContinueAfter::Exec) && arguments.exec.is_empty() {
-        return Err(Failure::usage(
-            "understand --continue-after exec: there is no --exec command to wait for",
-        ));
-    }
-    if continue_after.contains(&ContinueAfter::Probe) && !probes {
-        return Err(Failure::usage("understand --continue-after probe: the HTTP probe is switched off"));
-    }
-    if continue_after.contains(&ContinueAfter::Enter) && outside::input_has_ended() {
-        return Err(Failure::usage("wait for Enter: standard input is closed or /dev/null")
-            .with_hint("--continue-after signal waits for a signal instead (kill -USR1 PID)"));
-    }
-    Ok(Exercise {
-        http: if probes { Some(http::settings(http)?) } else { None },
-        http_required: http::is_asked_for(http) || continue_after.contains(&ContinueAfter::Probe),
-        http_judgement: http::judgement(http),
-        exec: arguments.exec.clone(),
-        continue_after,
-    })
-}
-
-/// `probe&enter`, `30`, `signal` …
-fn continue_after(text: &str) -> Result<BTreeSet<ContinueAfter>, Failure> {
-    text.split('&')
-        .map(|mode| {
-            Ok(match mode.trim() {
-                "probe" => ContinueAfter::Probe,
-                "exec" => ContinueAfter::Exec,
-                "signal" => ContinueAfter::Signal,
-                "enter" => ContinueAfter::Enter,
-                // Mint's own name for its default of a minute.
-                "timeout" => ContinueAfter::Seconds(60),
-                number => ContinueAfter::Seconds(number.parse().map_err(|_| {
-                    Failure::usage(format!("understand --continue-after {text}: {number:?} is no mode"))
-                        .with_hint(
-                            "modes are probe, exec, signal, enter and a number of seconds, joined by &",
-                        )
-                })?),
-            })
-        })
-        .collect()
+    Ok(Work { settings, fat_image, remove_artifacts: arguments.remove_file_artifacts })
 }
 
 fn source_date_epoch() -> Result<Option<i64>, Failure> {
@@ -149,18 +111,50 @@ pub fn report_path(global: &GlobalArguments) -> Option<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arguments::Command;
+    use crate::command_line::tests::parse_with;
 
-    #[test]
-    fn continue_after_joins_modes() {
-        let modes = continue_after("probe&enter & 5").unwrap();
-        assert_eq!(modes, [ContinueAfter::Probe, ContinueAfter::Seconds(5), ContinueAfter::Enter].into());
+    fn of(words: &[&str]) -> Work {
+        let arguments = parse_with(&[&["build", "x"], words].concat(), &[]).unwrap().arguments;
+        let Command::Build(build_arguments) = arguments.command else { panic!() };
+        build(&arguments.global, &build_arguments).unwrap()
     }
 
     #[test]
-    fn an_unknown_mode_names_itself_and_the_known_ones() {
-        let failure = continue_after("probe&app-exit").unwrap_err();
-        assert!(failure.message.contains("app-exit"), "{}", failure.message);
-        assert!(failure.hint.unwrap().contains("signal"));
-        assert_eq!(failure.exit_code, 2);
+    fn every_other_flag_of_build_sets_its_setting() {
+        let path = |text: &str| PathBuf::from(text);
+        assert_eq!(of(&["--tag=a", "--tag", "b"]).settings.tags, ["a", "b"]);
+        assert_eq!(of(&["--state-path=/s"]).settings.state_path, path("/s"));
+        assert_eq!(of(&["--copy-meta-artifacts=/c"]).settings.copy_meta_artifacts, Some(path("/c")));
+        assert!(of(&["--show-clogs"]).settings.show_container_logs);
+        assert!(of(&[]).settings.verify && !of(&["--verify=off"]).settings.verify);
+        assert!(of(&["--remove-file-artifacts"]).remove_artifacts && !of(&[]).remove_artifacts);
+        assert_eq!(of(&["--new-workdir=/w"]).settings.edits.workdir.as_deref(), Some("/w"));
+        assert!(of(&["--include-shell"]).settings.keep.include_shell);
+    }
+
+    #[test]
+    fn the_report_goes_where_the_flag_says_or_nowhere() {
+        let report = |words: &[&str]| {
+            let global = parse_with(&[&["version"], words].concat(), &[]).unwrap().arguments.global;
+            report_path(&global).map(Path::to_owned)
+        };
+        assert_eq!(report(&[]), Some(PathBuf::from("slim.report.json")));
+        assert_eq!(report(&["--report=r.json"]), Some(PathBuf::from("r.json")));
+        assert_eq!(report(&["--report=off"]), None);
+    }
+
+    #[test]
+    fn profile_takes_the_flags_about_running_and_not_those_about_the_image() {
+        let arguments =
+            parse_with(&["profile", "x", "--env=A=1", "--http-probe-off"], &[]).unwrap().arguments;
+        let Command::Profile(profile_arguments) = arguments.command else { panic!() };
+        let work = profile(&arguments.global, &profile_arguments).unwrap();
+        assert_eq!(
+            (work.settings.target.as_str(), &work.settings.container.env[..]),
+            ("x", &["A=1".to_owned()][..])
+        );
+        assert!(work.settings.exercise.http.is_none());
+        assert!(parse_with(&["profile", "x", "--include-shell"], &[]).is_err());
     }
 }

@@ -79,9 +79,43 @@ impl DockerEngine {
         }
     }
 
+    pub(super) async fn pull(&self, reference: &str) -> Result<()> {
+        let action = || format!("pull image {reference}");
+        let not_pulled = |reason: String| EngineError::ImageNotFound {
+            reference: reference.to_owned(),
+            reason: format!("the engine does not hold it and cannot pull it: {reason}"),
+        };
+        let (name, tag) = if reference.contains('@') { (reference, "") } else { split_tag(reference) };
+        let path = format!("/images/create?fromImage={}&tag={}", calls::encode(name), calls::encode(tag));
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .body(bollard::body_full(Bytes::new()))
+            .map_err(|error| EngineError::Garbled { action: action(), reason: error.to_string() })?;
+        let response =
+            self.transport.exchange(request).await.map_err(|error| self.broken(action(), &error))?;
+        let response = self.checked(&action, response).await.map_err(|error| match error {
+            EngineError::Refused { reason, .. } => not_pulled(reason),
+            other => other,
+        })?;
+        match self.read_progress(&action, response).await?.error {
+            Some(reason) => Err(not_pulled(reason)),
+            None => Ok(()),
+        }
+    }
+
     async fn read_load_answer(&self, response: Response<Incoming>) -> Result<Vec<String>> {
         let action = || "load the image".to_owned();
-        let mut body = self.checked(&action, response).await?.into_body();
+        let response = self.checked(&action, response).await?;
+        self.read_progress(&action, response).await?.finish()
+    }
+
+    async fn read_progress(
+        &self,
+        action: &(dyn Fn() -> String + Sync),
+        response: Response<Incoming>,
+    ) -> Result<Progress> {
+        let mut body = response.into_body();
         let mut progress = Progress::default();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| self.broken(action(), &TransportError::from(error)))?;
@@ -89,7 +123,7 @@ impl DockerEngine {
                 progress.take(bytes);
             }
         }
-        progress.finish()
+        Ok(progress)
     }
 
     async fn is_alive(&self) -> bool {
@@ -119,7 +153,7 @@ fn load_request(
         .map_err(|error| EngineError::LoadFailed { reason: error.to_string() })
 }
 
-/// The engine's report while it loads: JSON documents one after the other, an error among them at any place.
+/// The engine's report while it loads or pulls: JSON documents one after the other, an error among them at any place.
 #[derive(Default)]
 struct Progress {
     rest: Vec<u8>,

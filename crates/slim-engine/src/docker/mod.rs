@@ -228,6 +228,10 @@ impl Engine for DockerEngine {
         self.load(archive).await
     }
 
+    async fn pull_image(&self, reference: &str) -> Result<()> {
+        self.pull(reference).await
+    }
+
     async fn tag(&self, image: &str, reference: &str) -> Result<()> {
         self.add_name(image, reference).await
     }

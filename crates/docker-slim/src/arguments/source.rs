@@ -1,0 +1,37 @@
+//! Flags that `build` and `profile` share.
+
+use super::{ContainerArguments, ExerciseArguments, HttpArguments};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct CommonArguments {
+    /// The fat image: name or id. With --dockerfile: the folder that it is built in.
+    #[arg(value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// The fat image: name or id (the same as the argument).
+    #[arg(long, value_name = "IMAGE")]
+    pub target: Option<String>,
+    /// Pull the fat image where the engine does not hold it.
+    #[arg(long, default_value_t = true)]
+    pub pull: bool,
+    /// Take flags from this JSON file, `{"flag": value}`; those of the command line and the environment go before it.
+    #[arg(long, value_name = "FILE")]
+    pub command_params_file: Option<PathBuf>,
+    /// Also copy the artifacts to this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub copy_meta_artifacts: Option<PathBuf>,
+    /// Remove the artifacts from the state path at the end.
+    #[arg(long)]
+    pub remove_file_artifacts: bool,
+    /// Show the container's log when it has stopped.
+    #[arg(long)]
+    pub show_clogs: bool,
+
+    #[command(flatten)]
+    pub exercise: ExerciseArguments,
+    #[command(flatten)]
+    pub http: HttpArguments,
+    #[command(flatten)]
+    pub container: ContainerArguments,
+}
