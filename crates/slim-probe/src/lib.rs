@@ -9,6 +9,7 @@
 mod command;
 mod command_file;
 mod compare;
+mod cookies;
 mod crawl;
 mod error;
 mod exec;

@@ -1,5 +1,6 @@
 //! Requests made with patience: retried while the program is not ready yet, and written down as exchanges.
 
+use crate::cookies::Cookies;
 use crate::error::ProbeError;
 use crate::http::{CallError, Client, Limits};
 use crate::ports::Port;
@@ -26,6 +27,7 @@ const CAPTURE: usize = 4 << 20;
 /// What all requests of one probe share.
 pub(crate) struct Session<'a> {
     client: Client,
+    cookies: Cookies,
     pub settings: &'a HttpSettings,
     report: Sender<Progress>,
 }
@@ -49,7 +51,12 @@ pub(crate) enum Patience {
 
 impl<'a> Session<'a> {
     pub fn new(settings: &'a HttpSettings, report: Sender<Progress>) -> Result<Self, ProbeError> {
-        Ok(Self { client: Client::new(settings.max_body_bytes)?, settings, report })
+        Ok(Self {
+            client: Client::new(settings.max_body_bytes)?,
+            cookies: Cookies::default(),
+            settings,
+            report,
+        })
     }
 
     /// Tells the caller. That nobody listens any more is no reason to stop.
@@ -135,12 +142,16 @@ impl<'a> Session<'a> {
 
     async fn once(&self, port: &Port, request: &Request, limits: Limits) -> Made {
         let request = request.clone();
-        match self.client.call(&port.addresses, &request, limits).await {
-            Ok(answer) => Made {
-                exchange: Exchange { request, response: Some(answer.response), error: answer.broke_off },
-                captured: answer.captured,
-                failure: None,
-            },
+        let sent = self.cookies.added_to(&request);
+        match self.client.call(&port.addresses, &sent, limits).await {
+            Ok(answer) => {
+                self.cookies.take(&request, &answer.response);
+                Made {
+                    exchange: Exchange { request, response: Some(answer.response), error: answer.broke_off },
+                    captured: answer.captured,
+                    failure: None,
+                }
+            }
             Err(error) => Made {
                 exchange: Exchange { request, response: None, error: Some(error.to_string()) },
                 captured: Vec::new(),

@@ -126,3 +126,32 @@ fn an_upload_is_sent_again_byte_for_byte_from_the_recordings_file() {
     assert!(asked[1].2["content-type"].starts_with("multipart/form-data; boundary="));
     assert!(asked[1].3.contains("PNG\r\n") && asked[2].3.ends_with('a'));
 }
+
+#[test]
+fn a_login_holds_for_what_follows_and_a_replay_logs_in_for_itself() {
+    let sessions = AtomicU32::new(0);
+    let server = Server::start(move |asked| {
+        let cookie = asked.headers.get("cookie").cloned().unwrap_or_default();
+        match asked.path.as_str() {
+            "/login" => {
+                let session = sessions.fetch_add(1, Ordering::Relaxed) + 1;
+                let head = "HTTP/1.1 303 See Other\r\nLocation: /home\r\nContent-Length: 0";
+                Reply::Raw(format!("{head}\r\nSet-Cookie: session={session}; Path=/\r\n\r\n").into_bytes())
+            }
+            "/home" | "/inside" if cookie == format!("session={}", sessions.load(Ordering::Relaxed)) => {
+                html("<a href=/inside>inside</a>")
+            }
+            "/" => html("<a href=/home>home</a>"),
+            _ => Reply::Page(403, "text/plain", "log in".to_owned()),
+        }
+    });
+    let commands =
+        vec!["/inside".parse().unwrap(), "POST:/login".parse().unwrap(), ProbeCommand::get("/inside")];
+    let first = probe(&HttpSettings { commands, ..quick() }, &server.target());
+    let expected = ["403 GET /inside", "303 POST /login", "200 GET /home", "200 GET /inside"];
+    assert_eq!(common::lines(&first), expected);
+    assert!(first.recording.exchanges.iter().all(|exchange| exchange.request.headers.is_empty()));
+    let second = again(&first.recording, &server.target());
+    assert_eq!(compare(&first.recording, None, &second), []);
+    assert_eq!(server.asked().last().unwrap().headers["cookie"], "session=2");
+}
