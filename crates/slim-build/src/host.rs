@@ -21,7 +21,9 @@ pub(crate) async fn exec(subject: &Subject<'_>, command: &str) -> Result<ExecRep
     if let Some(address) = state.addresses.first() {
         process.env("SLIM_ADDRESS", address.to_string());
     }
-    for port in &state.ports {
+    // Docker publishes under IPv6 and IPv4 at different ports; the one that everybody can reach comes last and stays.
+    let (v4, v6): (Vec<_>, Vec<_>) = state.ports.iter().partition(|port| port.host_ip.is_ipv4());
+    for port in v6.into_iter().chain(v4) {
         process.env(format!("SLIM_PORT_{}", port.container_port), port.host_port.to_string());
     }
     run(process, command).await
