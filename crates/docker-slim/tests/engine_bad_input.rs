@@ -89,8 +89,8 @@ fn only_server_errors_are_exit_code_6() {
         return;
     }
     let mut context = Context::new();
-    let answer = r#"CMD ["/bin/sh","-c","while :; do printf 'HTTP/1.0 503 Busy\r\nContent-Length: 0\r\n\r\n' | nc -l -p 8000 >/dev/null; done"]"#;
-    let image = context.busybox_image("busy", &[], &[answer, "EXPOSE 8000"]);
+    let busy = ("/www/cgi-bin/index.cgi", 0o755, "#!/bin/sh\nprintf 'Status: 503 Busy\\r\\n\\r\\n'\n");
+    let image = context.busybox_image("busy", &[busy], SERVER);
     let before = Holdings::now();
     let finished = context.run_slim(&["build", "--http-probe", &image]);
     assert!(finished.expect(6).stderr.contains("5xx"), "{}", finished.stderr);
