@@ -3,7 +3,7 @@
 #   make         builds ./docker-slim
 #   make demo    the walkthrough, from nothing, on a real Docker Engine
 #   make test    formatting, clippy, unit, property and end-to-end tests
-#   make bench   throughput under observation against untouched
+#   make bench   throughput under observation against untouched; whole builds against by hand
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -46,8 +46,9 @@ lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 bench: prepare docker-slim
-	@scripts/sample-image node nginx redis
+	@scripts/sample-image all
 	@benches/throughput
+	@benches/build
 
 clean:
 	$(CARGO) clean
