@@ -7,6 +7,7 @@
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::flags::{self, Flag, State};
+use crate::plugin;
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -18,6 +19,8 @@ use std::path::Path;
 
 /// A flag that may be given several times here, but holds one value with commas of its own in an environment variable.
 const ONE_VALUE: &str = "exec";
+/// What the value of a switch is called.
+const BOOLEAN: &str = "BOOL";
 /// Names that look alike are at least this near, as clap has it.
 const NEAR: f64 = 0.7;
 
@@ -62,10 +65,11 @@ pub fn long_names(command: &clap::Command) -> BTreeSet<String> {
 /// # Errors
 /// Flags that are wrong or do not work yet; a request for help.
 pub fn parse(
-    words: impl IntoIterator<Item = OsString>,
+    words: Vec<OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Parsed, Refused> {
     let command = command();
+    let words = plugin::own_arguments(words, environment, &|word| command.find_subcommand(word).is_some())?;
     let known = long_names(&command);
     let known = |name: &str| known.contains(name);
     let mut screened = flags::screen(words, &known)?;
@@ -135,12 +139,14 @@ fn rows(command: &str) -> Vec<Flag> {
     flags::table().filter(|flag| is_of(command, flag)).collect()
 }
 
-/// A switch that may also be given a value, `--flag=false`, as in Go.
+/// A switch, or a flag with this name for its value, that may be given alone or with a value, `--flag=false`, as in Go.
 fn boolean(argument: Arg) -> Arg {
-    if !matches!(argument.get_action(), ArgAction::SetTrue) {
+    let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
+    let is_open = argument.get_value_names().is_some_and(|names| names == [BOOLEAN]);
+    if !is_switch && !is_open {
         return argument;
     }
-    let is_off = argument.get_default_values().is_empty();
+    let is_off = is_switch && argument.get_default_values().is_empty();
     let argument = argument
         .action(ArgAction::Set)
         .num_args(0..=1)
@@ -148,7 +154,7 @@ fn boolean(argument: Arg) -> Arg {
         .default_missing_value("true")
         .value_parser(BoolishValueParser::new())
         .hide_possible_values(true)
-        .value_name("BOOL");
+        .value_name(BOOLEAN);
     if is_off { argument.default_value("false").hide_default_value(true) } else { argument }
 }
 

@@ -7,6 +7,7 @@ mod commands;
 mod failure;
 mod flags;
 mod outside;
+mod plugin;
 mod settings;
 mod terminal;
 
@@ -16,7 +17,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let parsed = command_line::parse(std::env::args_os(), &|name| std::env::var_os(name));
+    let parsed = command_line::parse(std::env::args_os().collect(), &|name| std::env::var_os(name));
     let Parsed { arguments, notices } = match parsed {
         Ok(parsed) => parsed,
         Err(Refused::Failure(failure)) => return failure.tell(OutputFormat::Text),

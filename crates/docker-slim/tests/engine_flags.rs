@@ -309,3 +309,29 @@ fn an_address_is_probed_without_any_container() {
     let bad = context.run_slim(&["probe", "--target", &address, "--http-probe-cmd=/bad"]);
     assert!(bad.expect(6).stderr.contains("server error"), "{}", bad.stderr);
 }
+
+#[test]
+fn the_docker_command_runs_us_as_its_plugin() {
+    if !engine_is_here() {
+        return;
+    }
+    let mut context = Context::new();
+    let image = context.busybox_image("flags-plugin", &[], &["ENTRYPOINT [\"/bin/echo\", \"hello\"]"]);
+    let plugins = context.path("config/cli-plugins");
+    fs::create_dir_all(&plugins).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_docker-slim"), plugins.join("docker-slim")).unwrap();
+    let docker = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("docker");
+        command
+            .args(arguments)
+            .env("DOCKER_CONFIG", context.path("config"))
+            .current_dir(context.folder.path());
+        common::Finished::of(command.output().unwrap())
+    };
+    let help = docker(&["--help"]);
+    assert!(help.expect(0).stdout.contains("Make a container image small"), "{}", help.stdout);
+    docker(&["slim", "version"]).expect(0);
+    docker(&["--host", "unix:///var/run/docker.sock", "slim", "build", "--http-probe-off", &image]).expect(0);
+    assert!(image_id(&format!("{image}.slim")).is_some());
+    docker(&["slim", "build", "slimtest-there-is-none"]).expect(4);
+}

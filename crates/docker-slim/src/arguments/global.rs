@@ -21,10 +21,10 @@ pub struct GlobalArguments {
     pub crt_connection: Option<String>,
     /// Talk TLS with an engine reached by TCP; `=false`: do not, whatever the environment says [default: as DOCKER_TLS,
     /// DOCKER_TLS_VERIFY and --tls-cert-path have it].
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, global = true, value_name = "BOOL")]
     pub tls: Option<bool>,
     /// Check the engine's certificate.
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, global = true, value_name = "BOOL")]
     pub tls_verify: Option<bool>,
     /// Folder with ca.pem, cert.pem and key.pem for TLS.
     #[arg(long, global = true, value_name = "FOLDER")]

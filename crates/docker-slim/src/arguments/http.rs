@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub struct HttpArguments {
     /// Probe the program over HTTP: GET / on every port, then its links. On by default; given by name, a program that
     /// answers no request is an error; `=false` switches it off.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, value_name = "BOOL")]
     pub http_probe: Option<bool>,
     /// Switch the HTTP probe off.
     #[arg(long)]
@@ -21,6 +21,17 @@ pub struct HttpArguments {
     /// "body", "body_file", "username", "password", "crawl"}]}`.
     #[arg(long, value_name = "FILE")]
     pub http_probe_cmd_file: Option<PathBuf>,
+    /// Upload a file, or a made-up one: `[[[[PROTOCOL:]FILE_NAME:]FIELD_NAME:]FILE_OR_TYPE:]PATH`; may be given several
+    /// times. Types are generate.text, generate.text.json, generate.image, generate.image.jpeg, .png and .gif.
+    #[arg(long, value_name = "UPLOAD")]
+    pub http_probe_cmd_upload: Vec<String>,
+    /// Try every operation of the OpenAPI or Swagger specification that the program serves: `PATH[:PREFIX]`; may be
+    /// given several times.
+    #[arg(long, value_name = "PATH")]
+    pub http_probe_apispec: Vec<String>,
+    /// The same for a specification in a file: `FILE[:PREFIX]`; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub http_probe_apispec_file: Vec<String>,
     /// Wait so many seconds before the first request. Not needed for a program that starts slowly: the probe waits
     /// until it answers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]

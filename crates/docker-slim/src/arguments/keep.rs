@@ -54,7 +54,7 @@ pub struct KeepArguments {
     pub include_zoneinfo: bool,
     /// Keep the certificates of authorities: bundles, folders of single ones, and what they are made from; `=false`
     /// keeps none [default: bundles only].
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, value_name = "BOOL")]
     pub include_cert_all: Option<bool>,
     /// Keep the bundles of authorities' certificates.
     #[arg(long)]

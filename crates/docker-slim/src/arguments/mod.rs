@@ -24,6 +24,8 @@ pub use recipe::RecipeArguments;
 pub use source::CommonArguments;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
 
 /// Makes a container image small: runs it, watches what its program really uses, and writes an image with that and
 /// nothing else.
@@ -48,6 +50,21 @@ pub enum Command {
     Probe(Box<ProbeArguments>),
     /// Shows the version of the program and of the formats it writes.
     Version,
+    /// Writes the completions of a shell to stdout.
+    Completion {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Writes reference and man pages to a folder.
+    #[command(hide = true)]
+    Documentation {
+        /// Where they go: `cli.md`, `man/*.1`.
+        folder: PathBuf,
+    },
+    /// Tells the docker command what plugin this is.
+    #[command(hide = true)]
+    DockerCliPluginMetadata,
     /// Serves an image's files; runs inside a container of that image.
     #[command(hide = true)]
     Collector,

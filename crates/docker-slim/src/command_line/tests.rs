@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 pub fn parse_with(words: &[&str], environment: &[(&str, &str)]) -> Result<Parsed, Refused> {
     let environment: BTreeMap<&str, &str> = environment.iter().copied().collect();
     let words = std::iter::once("docker-slim").chain(words.iter().copied()).map(OsString::from);
-    parse(words, &|name| environment.get(name).map(OsString::from))
+    parse(words.collect(), &|name| environment.get(name).map(OsString::from))
 }
 
 /// The arguments of `build` with these flags for an image `x`, without an environment.
@@ -50,6 +50,8 @@ fn a_switch_takes_a_value_as_in_go() {
     assert!(build(&["--show-clogs"]).common.show_clogs);
     assert!(!build(&["--show-clogs=false"]).common.show_clogs);
     assert!(build(&["--show-clogs=1"]).common.show_clogs);
+    assert_eq!(build(&["--http-probe=0"]).common.http.http_probe, Some(false));
+    assert_eq!(build(&["--http-probe"]).common.http.http_probe, Some(true));
     assert!(!build(&["--http-probe-full=false"]).common.http.http_probe_full);
 }
 

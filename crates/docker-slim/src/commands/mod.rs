@@ -2,7 +2,10 @@
 
 mod build;
 mod collector;
+mod completion;
+mod documentation;
 mod fat_image;
+mod metadata;
 mod probe;
 mod version;
 
@@ -30,6 +33,15 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Profile(arguments) => build::profile(global, &arguments),
         Command::Probe(arguments) => probe::run(global, &arguments),
         Command::Version => version::run(global),
+        Command::Completion { shell } => {
+            completion::run(shell);
+            Ok(())
+        }
+        Command::Documentation { folder } => documentation::run(&folder),
+        Command::DockerCliPluginMetadata => {
+            metadata::run();
+            Ok(())
+        }
         Command::Collector => collector::run(),
     }
 }

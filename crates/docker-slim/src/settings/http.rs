@@ -3,7 +3,7 @@
 use crate::arguments::HttpArguments;
 use crate::failure::Failure;
 use slim_build::HttpJudgement;
-use slim_probe::{CrawlLimits, HttpSettings, ProbeCommand};
+use slim_probe::{ApiSpec, CrawlLimits, HttpSettings, ProbeCommand};
 use std::time::Duration;
 
 /// Whether the probe runs.
@@ -22,6 +22,9 @@ pub fn is_asked_for(arguments: &HttpArguments) -> bool {
     arguments.http_probe == Some(true)
         || !arguments.http_probe_cmd.is_empty()
         || arguments.http_probe_cmd_file.is_some()
+        || !arguments.http_probe_cmd_upload.is_empty()
+        || !arguments.http_probe_apispec.is_empty()
+        || !arguments.http_probe_apispec_file.is_empty()
 }
 
 /// How to probe.
@@ -32,6 +35,7 @@ pub fn settings(arguments: &HttpArguments) -> Result<HttpSettings, Failure> {
     Ok(HttpSettings {
         ports: arguments.http_probe_ports.clone(),
         commands: commands(arguments)?,
+        api_specs: api_specs(arguments)?,
         start_wait: Duration::from_secs(arguments.http_probe_start_wait),
         retry_count: if arguments.http_probe_retry_off { 0 } else { arguments.http_probe_retry_count },
         retry_wait: Duration::from_secs(arguments.http_probe_retry_wait),
@@ -62,7 +66,13 @@ pub fn judgement(arguments: &HttpArguments) -> HttpJudgement {
     }
 }
 
-/// The commands of the flags, then those of the file.
+fn api_specs(arguments: &HttpArguments) -> Result<Vec<ApiSpec>, Failure> {
+    let fetched = arguments.http_probe_apispec.iter().map(|text| ApiSpec::fetched(text));
+    let read = arguments.http_probe_apispec_file.iter().map(|text| ApiSpec::read_file(text));
+    fetched.chain(read).collect::<Result<_, _>>().map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// The commands of the flags, then those of the file, then the uploads.
 fn commands(arguments: &HttpArguments) -> Result<Vec<ProbeCommand>, Failure> {
     let mut commands = arguments
         .http_probe_cmd
@@ -72,6 +82,9 @@ fn commands(arguments: &HttpArguments) -> Result<Vec<ProbeCommand>, Failure> {
         .map_err(|error| Failure::usage(error.to_string()))?;
     if let Some(path) = &arguments.http_probe_cmd_file {
         commands.extend(ProbeCommand::read_file(path).map_err(|error| Failure::usage(error.to_string()))?);
+    }
+    for text in &arguments.http_probe_cmd_upload {
+        commands.push(ProbeCommand::upload(text).map_err(|error| Failure::usage(error.to_string()))?);
     }
     Ok(commands)
 }
@@ -162,6 +175,20 @@ mod tests {
         assert!(is_asked_for(&build(&words).common.http));
         assert!(refusal(&["--http-probe-cmd=FETCH:/"]).contains("FETCH"));
         assert!(refusal(&["--http-probe-cmd-file=/none.json"]).contains("/none.json"));
+    }
+
+    #[test]
+    fn uploads_and_specifications_are_understood_and_ask_for_the_probe() {
+        let words =
+            ["--http-probe-cmd-upload=generate.text:/upload", "--http-probe-apispec=/openapi.json:/v1"];
+        let settings = of(&words);
+        assert_eq!((settings.commands.len(), settings.commands[0].path.as_str()), (1, "/upload"));
+        assert_eq!(settings.api_specs, [ApiSpec::fetched("/openapi.json:/v1").unwrap()]);
+        assert!(
+            is_asked_for(&build(&words[..1]).common.http) && is_asked_for(&build(&words[1..]).common.http)
+        );
+        assert!(refusal(&["--http-probe-apispec-file=/none.json"]).contains("/none.json"));
+        assert!(refusal(&["--http-probe-cmd-upload=/none.png:/upload"]).contains("/none.png"));
     }
 
     #[test]
