@@ -28,7 +28,7 @@ pub(crate) const QUIET: Duration = Duration::from_millis(1500);
 /// The same for one that listens on nothing though its image exposes ports.
 const QUIET_EXPOSED: Duration = Duration::from_secs(10);
 /// A program that never becomes quiet is taken as ready after this.
-const READY_AT_LAST: Duration = Duration::from_secs(120);
+pub(crate) const READY_AT_LAST: Duration = Duration::from_secs(120);
 /// After the exercise, the program may finish what it began: until it is quiet, at most this long.
 pub(crate) const SETTLE_AT_LAST: Duration = Duration::from_secs(5);
 

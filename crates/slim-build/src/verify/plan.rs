@@ -1,5 +1,6 @@
 //! What a run of the program is put through, so that it can be laid beside the observed one.
 
+use crate::exercise::READY_AT_LAST;
 use crate::inside;
 use crate::observe::Observation;
 use crate::settings::Settings;
@@ -14,6 +15,11 @@ const TIMES_LONGER: u32 = 10;
 const PATIENCE_LEAST: Duration = Duration::from_secs(10);
 /// … and at most so long.
 const PATIENCE_MOST: Duration = Duration::from_secs(300);
+
+/// A program that is never quiet was taken as ready after a while; it is again, after this many times as long …
+const SETTLE_TIMES_LONGER: u32 = 3;
+/// … and at least so long.
+const SETTLE_LEAST: Duration = Duration::from_secs(5);
 
 /// What to do with a container, and how patiently.
 #[derive(Clone, Debug)]
@@ -31,6 +37,8 @@ pub struct Plan {
     pub stops: bool,
     /// How long the program may take to become ready.
     pub ready_within: Duration,
+    /// How long one that listens on nothing may be busy until it is taken as ready.
+    pub settles_within: Duration,
     /// How long a command, or a program that does its work and ends, may take.
     pub ends_within: Duration,
     pub stop_grace: Duration,
@@ -56,6 +64,11 @@ impl Plan {
             ends: matches!(behaviour.ending, super::Ending::ByItself { .. }),
             stops: matches!(behaviour.ending, super::Ending::Stopped { .. }),
             ready_within: patience(observation.exercised.ready_after),
+            settles_within: observation
+                .exercised
+                .ready_after
+                .saturating_mul(SETTLE_TIMES_LONGER)
+                .clamp(SETTLE_LEAST, READY_AT_LAST),
             ends_within: patience(observation.exercised.lasted),
             stop_grace: settings.stop_grace,
             slim_overrides: slim_overrides(settings, &observation.effective_config(source, settings)),

@@ -94,9 +94,9 @@ impl Trial<'_> {
             return Ok(Err(Over));
         }
         if self.plan.ports.is_empty() {
-            until_quiet(pid, QUIET, self.plan.ready_within).await;
+            until_quiet(pid, QUIET, self.plan.settles_within).await;
         } else if self.plan.recording.is_none() {
-            until_quiet(pid, QUIET_LISTENING, self.plan.ready_within).await;
+            until_quiet(pid, QUIET_LISTENING, SETTLE_AT_LAST).await;
         }
         if let Some(recording) = &self.plan.recording {
             let (recording, mut http) = (recording.clone(), self.plan.http.clone());
