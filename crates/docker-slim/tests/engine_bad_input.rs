@@ -1,5 +1,7 @@
 //! Wrong inputs and rough ends: the right exit code, one clear line, nothing left behind.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+
 mod common;
 
 use common::{Context, Finished, Holdings, docker, engine_is_here, image_id, signal};

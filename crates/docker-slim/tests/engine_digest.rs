@@ -1,6 +1,8 @@
 //! The same image, trace and flags give the same digest: the image is made again from the trace alone, through new
 //! collectors, and is the same each time.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+
 mod common;
 
 use common::{Context, engine_is_here, image_id};

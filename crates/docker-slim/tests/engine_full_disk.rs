@@ -1,5 +1,7 @@
 //! An engine whose disk is full: a second Docker daemon with its data on a small file system in memory.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+
 mod common;
 
 use common::{Context, Finished, engine_is_here, run};

@@ -1,6 +1,8 @@
 //! On every sample, `build` with its fitting exercise gives a slim image that passes the sample's whole functional
 //! check, without the decoys.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+
 mod common;
 
 use common::{Context, Holdings, docker, engine_is_here, image_id, repository, run};

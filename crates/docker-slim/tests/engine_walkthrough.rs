@@ -1,6 +1,8 @@
 //! The walkthrough of the book *Docker in Practice*, to the letter, typed into an interactive shell on a
 //! pseudo-terminal with job control.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+
 mod common;
 
 use common::{docker, engine_is_here, run};

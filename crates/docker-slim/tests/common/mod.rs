@@ -1,6 +1,11 @@
 //! What the end-to-end tests share: the program, small images made on the spot, and what the engine holds.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test's failure is a panic, and it says why it is skipped"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
