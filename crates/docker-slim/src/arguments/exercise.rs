@@ -13,7 +13,8 @@ pub struct ExerciseArguments {
     /// Run the script in this file inside the container, with `sh -c`.
     #[arg(long, value_name = "FILE")]
     pub exec_file: Option<PathBuf>,
-    /// Run this command on this machine, with `sh -c`, while the container is observed; may be given several times.
+    /// Run this command on this machine, with `sh -c`, while the container is observed; may be given several times. It
+    /// finds the container in SLIM_CONTAINER and SLIM_ADDRESS, the host's port of its port 8000 in SLIM_PORT_8000.
     #[arg(long, value_name = "COMMAND")]
     pub host_exec: Vec<String>,
     /// The same for the lines of this file.

@@ -138,3 +138,37 @@ fn an_unknown_flag_is_refused_with_the_nearest_of_ours_or_mints() {
     let refused = failure(parse_with(&["version", "--include-path", "x"], &[]));
     assert_eq!(refused.message, "use --include-path: this command does not take it");
 }
+
+#[test]
+fn a_file_of_flags_yields_to_the_environment_and_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flags.json");
+    let text = r#"{"tag": ["a", "b,c"], "user": "file", "workdir": "/file", "show-clogs": true,
+        "http-probe-retry-count": 2, "--hostname": "h", "keep-perms": true, "network": null}"#;
+    std::fs::write(&path, text).unwrap();
+    let file = format!("--command-params-file={}", path.display());
+    let parsed =
+        parse_with(&["build", "x", &file, "--user=flag"], &[("DSLIM_RC_WORKDIR", "/variable")]).unwrap();
+    assert!(parsed.notices[0].starts_with("--keep-perms=true has no effect"), "{:?}", parsed.notices);
+    let Command::Build(arguments) = parsed.arguments.command else { panic!() };
+    let container = &arguments.common.container;
+    assert_eq!(arguments.tag, ["a", "b,c"], "a list of JSON's needs no commas");
+    assert_eq!(container.user.as_deref(), Some("flag"));
+    assert_eq!(container.workdir.as_deref(), Some("/variable"));
+    assert_eq!((container.hostname.as_deref(), container.network.as_deref()), (Some("h"), None));
+    assert!(arguments.common.show_clogs);
+    assert_eq!(arguments.common.http.http_probe_retry_count, 2);
+
+    let by_variable = [("DSLIM_COMMAND_PARAMS_FILE", path.to_str().unwrap())];
+    assert_eq!(build_with(&[], &by_variable).tag, ["a", "b,c"]);
+    for (text, expected) in [
+        (r#"{"tag": {"a": 1}}"#, "--tag has a value of another kind"),
+        (r#"{"compose-file": "a"}"#, "--compose-file"),
+        (r#"{"no-such-flag": "a"}"#, "--no-such-flag"),
+        ("[]", "flags.json"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let refused = failure(parse_with(&["build", "x", &file], &[]));
+        assert!(refused.message.contains(expected), "{}", refused.message);
+    }
+}
