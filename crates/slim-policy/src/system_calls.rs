@@ -69,7 +69,7 @@ pub enum Because {
     Program { executable: Option<TracedPath>, phases: BTreeSet<Phase> },
     /// A libc falls back to it where the other call, which the program made, is not there.
     Fallback { of: String },
-    /// The container runtime was seen to make it under its own filter.
+    /// The container runtime was seen to make it under its own filter, and no known set has it.
     RuntimeSeen,
     /// A runtime is known to make it under its own filter.
     RuntimeSet { runtime: String, version: String },
@@ -211,7 +211,10 @@ fn reasons(seen: &Seen, architecture: Architecture) -> BTreeMap<String, BTreeSet
             add(instead, Because::Fallback { of: call.to_owned() });
         }
     }
-    for call in seen.runtime.iter().filter(|call| !NEVER.contains(&call.as_str())) {
+    // Which calls a runtime was seen to make changes from run to run (signals, memory): what a set has says it all.
+    let in_a_set: BTreeSet<&str> = runtime_sets().iter().flat_map(|set| set.calls()).collect();
+    let is_new = |call: &&String| !NEVER.contains(&call.as_str()) && !in_a_set.contains(call.as_str());
+    for call in seen.runtime.iter().filter(is_new) {
         add(call, Because::RuntimeSeen);
     }
     for set in runtime_sets() {

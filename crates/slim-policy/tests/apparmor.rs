@@ -48,6 +48,21 @@ fn each_path_has_the_permissions_that_were_seen() {
 }
 
 #[test]
+fn temporary_files_that_others_read_leave_no_random_names_in_the_profile() {
+    let profile = |name: &str| {
+        let mut trace = Trace::empty("sha256:0");
+        for (reader, accesses) in [(0, &[Access::Open, Access::Create][..]), (1, &[Access::Open])] {
+            trace.files.push(access(reader, &format!("/tmp/tmp.{name}"), accesses));
+        }
+        apparmor(&trace, &Inputs::new("app"))
+    };
+    let one = profile("9aiwv9EBTa");
+    accepted(&one);
+    assert!(one.contains("  /tmp/* rw,\n"), "{one}");
+    assert_eq!(one, profile("JSBbtRNSKv"));
+}
+
+#[test]
 fn a_trace_without_anything_gives_a_profile_that_parses() {
     accepted(&apparmor(&Trace::empty("sha256:0"), &Inputs::new("")));
 }

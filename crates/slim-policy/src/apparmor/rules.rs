@@ -84,6 +84,8 @@ impl fmt::Display for Permissions {
 struct Rules<'a> {
     inputs: &'a Inputs,
     rules: BTreeMap<Pattern, Permissions>,
+    /// Paths that some process changes and the image does not hold.
+    changed: BTreeSet<ImagePath>,
     /// Paths that the program made and the image does not hold, with what may be done with them.
     made: BTreeMap<ImagePath, Permissions>,
 }
@@ -91,7 +93,8 @@ struct Rules<'a> {
 /// Every file rule, by pattern.
 pub(crate) fn file_rules(trace: &Trace, inputs: &Inputs) -> BTreeMap<Pattern, Permissions> {
     let callers = Callers::of(trace);
-    let mut rules = Rules { inputs, rules: BTreeMap::new(), made: BTreeMap::new() };
+    let changed = changed(trace, inputs);
+    let mut rules = Rules { inputs, rules: BTreeMap::new(), changed, made: BTreeMap::new() };
     for file in &trace.files {
         rules.add_access(file, &callers);
     }
@@ -104,6 +107,38 @@ pub(crate) fn file_rules(trace: &Trace, inputs: &Inputs) -> BTreeMap<Pattern, Pe
     rules.add_made();
     rules.add_kept();
     rules.rules
+}
+
+fn changed(trace: &Trace, inputs: &Inputs) -> BTreeSet<ImagePath> {
+    let is_change = |access: &Access| permissions_of(*access).write;
+    let files = trace.files.iter().filter(|file| file.access.iter().any(is_change));
+    files
+        .filter_map(|file| resolve(&file.path, &inputs.paths))
+        .filter(|path| !inputs.paths.contains_key(path))
+        .collect()
+}
+
+/// What a way of touching a path needs; listing is another path's matter (its slash at the end).
+fn permissions_of(access: Access) -> Permissions {
+    match access {
+        Access::Open => Permissions::READ,
+        Access::Execute => Permissions::PROGRAM,
+        Access::Write
+        | Access::Create
+        | Access::Bind
+        | Access::Connect
+        | Access::ChangeAttributes
+        | Access::RenameFrom
+        | Access::RenameTo
+        | Access::Remove => Permissions::CHANGE,
+        // Looking a path up, asking for its attributes and reading a link are not mediated.
+        Access::List
+        | Access::Stat
+        | Access::ReadLink
+        | Access::ChangeDirectory
+        | Access::Mount
+        | Access::Missing => Permissions::NONE,
+    }
 }
 
 /// Which processes call what locks and links.
@@ -158,28 +193,10 @@ impl Rules<'_> {
     fn add_access(&mut self, file: &FileAccess, callers: &Callers) {
         let mut permissions = Permissions::NONE;
         for access in &file.access {
-            permissions += match access {
-                Access::Open => Permissions::READ,
-                Access::Execute => Permissions::PROGRAM,
-                Access::List => {
-                    self.add_listing(file);
-                    Permissions::NONE
-                }
-                Access::Write
-                | Access::Create
-                | Access::Bind
-                | Access::Connect
-                | Access::ChangeAttributes
-                | Access::RenameFrom
-                | Access::RenameTo
-                | Access::Remove => Permissions::CHANGE,
-                // Looking a path up, asking for its attributes and reading a link are not mediated.
-                Access::Stat
-                | Access::ReadLink
-                | Access::ChangeDirectory
-                | Access::Mount
-                | Access::Missing => Permissions::NONE,
-            };
+            permissions += permissions_of(*access);
+            if *access == Access::List {
+                self.add_listing(file);
+            }
         }
         if permissions.is_empty() {
             return;
@@ -194,13 +211,13 @@ impl Rules<'_> {
                 (permissions.map, permissions.lock) = (permissions.read, false)
             }
             Some(_) => {}
-            None if permissions.write => {
-                if let Some(path) = resolved {
+            // What one process makes another one reads, under a name that is another one the next time.
+            None => {
+                if let Some(path) = resolved.filter(|path| permissions.write || self.changed.contains(path)) {
                     *self.made.entry(path).or_default() += Permissions { run: false, ..permissions };
+                    return;
                 }
-                return;
             }
-            None => {}
         }
         self.add_traced(&file.path, permissions);
     }
