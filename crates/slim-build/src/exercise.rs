@@ -126,7 +126,7 @@ async fn drive(
         // The engine may run it much later than we stop; what it needs must be seen.
         behaviour.health = inside::check_health(subject.engine, &subject.id, &health).await?;
     }
-    hold(subject, began).await?;
+    hold(subject, stage, began).await?;
     until_quiet(subject, QUIET_LISTENING, SETTLE_AT_LAST).await;
     behaviour.listens = listening(subject, cancel).await?;
     Ok(exercised)
@@ -245,8 +245,9 @@ async fn judge(subject: &Subject<'_>, outcome: &Outcome) -> Result<(), BuildErro
 }
 
 /// Waits for what `--continue-after` names beyond probe and exec, in a fixed order: time, signal, Enter.
-async fn hold(subject: &Subject<'_>, began: Instant) -> Result<(), BuildError> {
+async fn hold(subject: &Subject<'_>, stage: &Running<'_>, began: Instant) -> Result<(), BuildError> {
     for condition in &subject.settings.exercise.continue_after {
+        stage.working("waiting for what --continue-after names");
         match condition {
             ContinueAfter::Probe | ContinueAfter::Exec => {}
             ContinueAfter::Seconds(seconds) => {
