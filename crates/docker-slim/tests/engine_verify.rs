@@ -102,6 +102,15 @@ fn sample_works_under_its_profile(name: &str, ways: &[&[&str]], inside: &[&str])
         }
     }
     apparmor_parses(&artifact(&context, &format!("sample-{name}-app-apparmor-profile")));
+    same_image_again(&mut context, name, &slim);
+}
+
+/// A second whole build, observation and all, gives the same digest.
+fn same_image_again(context: &mut Context, name: &str, slim: &str) {
+    let again = format!("slimtest-again-{name}.slim");
+    context.remove_later(&again);
+    build_sample(context, name, &again, &["--verify=off"]).expect(0);
+    assert_eq!(image_id(slim), image_id(&again), "two whole builds of {name} differ");
 }
 
 fn eventually(within: Duration, done: impl Fn() -> bool) -> bool {

@@ -271,9 +271,10 @@ async fn policy(
     let stage = story.begin(Stage::Policy);
     let config = seen.observation.effective_config(&seen.source, settings);
     let name = policy::file_stem(settings, &seen.source);
+    let overrides = settings.container.clone();
     let (trace, kept) = (Arc::clone(&seen.observation.trace), Arc::clone(kept));
     let (files, policies) = crate::error::blocking(move || {
-        let policies = policy::decide(&name, &config, &trace, files.tree(), &kept)?;
+        let policies = policy::decide(&name, &config, &overrides, &trace, files.tree(), &kept)?;
         Ok((files, policies))
     })
     .await?;

@@ -2,11 +2,14 @@
 
 use crate::error::BuildError;
 use crate::settings::Settings;
+use slim_engine::{HostConfigFile, Overrides};
 use slim_image::{Config, ImagePath, ImageTree, Kind, SourceImage};
 use slim_keep::{KeepSet, Kept, Reason};
-use slim_policy::{Because, Inputs, KeptKind, Policy, RootFileSystem, RunSpec};
+use slim_policy::{
+    Because, DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind, Policy, RootFileSystem, RunSpec,
+};
 use slim_trace::Trace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 /// Bytes of a file that tell whether it is ELF, and of which class.
@@ -38,6 +41,7 @@ pub struct Policies {
 pub fn decide(
     name: &str,
     config: &Config,
+    overrides: &Overrides,
     trace: &Trace,
     tree: &dyn ImageTree,
     kept: &KeepSet,
@@ -47,6 +51,8 @@ pub fn decide(
         elf_32_bit,
         paths,
         user: Some(config.user.clone()).filter(|user| !user.is_empty()),
+        capabilities: capabilities(&overrides.host_config),
+        engine_filter: engine_filter(&overrides.host_config),
         ..Inputs::new(name)
     };
     let policy = slim_policy::decide(trace, &inputs);
@@ -89,6 +95,27 @@ pub fn file_stem(settings: &Settings, source: &SourceImage) -> String {
     crate::image::fat_name(source)
         .or_else(|| settings.tags.first().and_then(|tag| tag.parse().ok()))
         .map_or_else(|| source.id.hex().chars().take(12).collect(), |name| name.file_stem())
+}
+
+/// What the observed container might do, without the `CAP_` prefix: the engine's own set with what the user's settings
+/// add and drop. `ALL` stands beside what it means here.
+fn capabilities(settings: &HostConfigFile) -> BTreeSet<String> {
+    const ALL: [&str; 2] = ["ALL", "SYS_ADMIN"];
+    let plain = |name: &str| name.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
+    let named = |field| settings.texts(field).map(plain).collect::<BTreeSet<String>>();
+    let (added, dropped) = (named("CapAdd"), named("CapDrop"));
+    let mut capabilities: BTreeSet<String> = DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect();
+    capabilities.retain(|name| !dropped.contains(name) && !dropped.contains("ALL"));
+    if added.contains("ALL") || settings.is_true("Privileged") {
+        capabilities.extend(ALL.map(str::to_owned));
+    }
+    capabilities.extend(added);
+    capabilities
+}
+
+fn engine_filter(settings: &HostConfigFile) -> EngineFilter {
+    let replaced = settings.texts("SecurityOpt").any(|option| option.starts_with("seccomp"));
+    if replaced || settings.is_true("Privileged") { EngineFilter::Other } else { EngineFilter::Default }
 }
 
 /// What each kept path is, and whether a 32-bit program or library is among them.
@@ -166,7 +193,6 @@ fn has_data_ending(path: &ImagePath) -> bool {
 mod tests {
     use super::*;
     use slim_image::MemoryTree;
-    use std::collections::BTreeSet;
 
     fn elf(class: u8) -> Vec<u8> {
         let mut bytes = vec![0; 64];
@@ -209,6 +235,20 @@ mod tests {
     fn one_32_bit_library_is_enough() {
         let tree = MemoryTree::new().file("/lib/i386/libc.so.6", 0o644, elf(ELF_CLASS_32));
         assert!(kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap().1);
+    }
+
+    #[test]
+    fn capabilities_and_filter_are_those_of_the_observed_container() {
+        let settings = |text: &str| HostConfigFile::parse(text).unwrap();
+        assert_eq!(capabilities(&settings("{}")).len(), DEFAULT_CAPABILITIES.len());
+        let few = settings(r#"{"CapDrop": ["ALL"], "CapAdd": ["cap_net_admin", "CHOWN"]}"#);
+        assert_eq!(capabilities(&few), BTreeSet::from(["NET_ADMIN".to_owned(), "CHOWN".to_owned()]));
+        assert_eq!(engine_filter(&few), EngineFilter::Default);
+        let all = settings(r#"{"Privileged": true}"#);
+        assert!(capabilities(&all).contains("SYS_ADMIN"));
+        assert_eq!(engine_filter(&all), EngineFilter::Other);
+        let own = settings(r#"{"SecurityOpt": ["seccomp=unconfined"]}"#);
+        assert_eq!(engine_filter(&own), EngineFilter::Other);
     }
 
     #[test]

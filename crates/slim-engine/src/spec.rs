@@ -80,6 +80,24 @@ impl HostConfigFile {
             None => Ok(Self(fields)),
         }
     }
+
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(serde_json::Value::is_null)
+    }
+
+    /// Whether a field is `true`.
+    #[must_use]
+    pub fn is_true(&self, name: &str) -> bool {
+        self.0.get(name) == Some(&serde_json::Value::Bool(true))
+    }
+
+    /// The texts of a field that is a list; nothing of any other.
+    pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        let list = self.0.get(name).and_then(serde_json::Value::as_array);
+        list.into_iter().flatten().filter_map(serde_json::Value::as_str)
+    }
 }
 
 /// Whether the image's health check runs.

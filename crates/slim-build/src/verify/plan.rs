@@ -94,13 +94,44 @@ fn slim_overrides(settings: &Settings, observed: &Config) -> Overrides {
     }
 }
 
+/// Whether containers with these settings reach something that is there once only: the host's ports, another
+/// container, files and volumes of the user.
 fn meets_others(overrides: &Overrides) -> bool {
-    let shares_network = overrides
-        .network
-        .as_deref()
-        .is_some_and(|network| network == "host" || network.starts_with("container:"));
+    let own_network = ["default", "bridge", "none"];
+    let shares_network = overrides.network.as_deref().is_some_and(|network| !own_network.contains(&network));
     let shares_files = overrides.mounts.iter().any(|mount| {
         !mount.read_only && !matches!(mount.source, MountSource::Tmpfs | MountSource::Volume(None))
     });
-    shares_network || shares_files
+    shares_network || shares_files || !overrides.links.is_empty() || !overrides.host_config.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slim_engine::Mount;
+    use std::path::Path;
+
+    fn with_mount(mount: &str) -> Overrides {
+        let mounts = vec![Mount::parse(mount, Path::new("/")).unwrap()];
+        Overrides { mounts, ..Overrides::default() }
+    }
+
+    #[test]
+    fn two_containers_run_at_once_only_where_they_share_nothing() {
+        let network = |name: &str| Overrides { network: Some(name.to_owned()), ..Overrides::default() };
+        for apart in
+            [Overrides::default(), network("none"), with_mount("/data"), with_mount("/etc/app:/etc/app:ro")]
+        {
+            assert!(!meets_others(&apart), "{apart:?}");
+        }
+        for together in [
+            network("host"),
+            network("shop"),
+            network("container:db"),
+            with_mount("/a:/b"),
+            with_mount("data:/b"),
+        ] {
+            assert!(meets_others(&together), "{together:?}");
+        }
+    }
 }

@@ -72,7 +72,11 @@ fn with_file(spec: &ContainerSpec, published: &[PublishPort]) -> HostConfig {
     for (name, value) in file.iter().filter(|(_, value)| !value.is_null()) {
         match (fields.get_mut(name), value) {
             (Some(Value::Array(list)), Value::Array(more)) => {
-                list.extend(more.iter().filter(|item| !list.contains(item)).cloned().collect::<Vec<_>>());
+                // Of two seccomp profiles the engine would take the last.
+                let has_profile = list.iter().any(is_seccomp);
+                let is_known = |item: &Value| list.contains(item) || (has_profile && is_seccomp(item));
+                let new: Vec<Value> = more.iter().filter(|item| !is_known(item)).cloned().collect();
+                list.extend(new);
             }
             (Some(Value::Object(map)), Value::Object(more)) if usual.get(name).is_none_or(is_empty) => {
                 for (key, value) in more {
@@ -91,6 +95,10 @@ fn with_file(spec: &ContainerSpec, published: &[PublishPort]) -> HostConfig {
 
 /// Ports are published by us whether the user asks for it or not; a file may still say otherwise.
 const PUBLISH_ALL: &str = "PublishAllPorts";
+
+fn is_seccomp(option: &Value) -> bool {
+    option.as_str().is_some_and(|text| text.starts_with("seccomp=") || text.starts_with("seccomp:"))
+}
 
 fn is_empty(value: &Value) -> bool {
     value.as_object().is_some_and(Map::is_empty)
@@ -305,6 +313,20 @@ mod tests {
         assert_eq!(host.runtime.as_deref(), Some("crun"));
         assert_eq!(host.sysctls.unwrap()["net.core.somaxconn"], "1024");
         assert_eq!(host.shm_size, Some(1 << 20));
+    }
+
+    #[test]
+    fn a_container_has_one_seccomp_profile_ours_before_the_files() {
+        let file = r#"{"SecurityOpt": ["seccomp=unconfined", "label=disable"]}"#;
+        let host_config = crate::spec::HostConfigFile::parse(file).unwrap();
+        let mut spec = ContainerSpec {
+            overrides: Overrides { host_config, ..Overrides::default() },
+            ..ContainerSpec::default()
+        };
+        let options = |spec: &ContainerSpec| with_file(spec, &[]).security_opt.unwrap();
+        assert_eq!(options(&spec), ["seccomp=unconfined", "label=disable"]);
+        spec.security.options.push("seccomp={}".to_owned());
+        assert_eq!(options(&spec), ["seccomp={}", "label=disable"]);
     }
 
     #[test]
