@@ -386,6 +386,8 @@ fn candidates(keep: &serde_json::Value) -> Vec<String> {
         .filter(|(_, kept)| kept["kind"].get("file").is_some() && is_used(kept))
         .map(|(path, _)| path.clone())
         .filter(|path| !path.contains(['*', '?', '[', '{', '\\']))
+        // Python compiles again what is not there.
+        .filter(|path| !path.ends_with(".pyc"))
         .collect();
     paths.sort_by_key(|path| {
         path.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31) ^ u32::from(byte)).reverse_bits()

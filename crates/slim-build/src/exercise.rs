@@ -10,7 +10,7 @@ use crate::judgement::{self, Verdict};
 use crate::observe::{self, Subject, with};
 use crate::progress::{Running, Stage};
 use crate::settings::ContinueAfter;
-use crate::verify::Behaviour;
+use crate::verify::{Behaviour, is_alive};
 use slim_probe::{HttpSettings, Outcome, Progress, Target};
 use slim_report::{ExecReport, ExerciseReport, HttpReport};
 use slim_trace::{Phase, Transport};
@@ -206,7 +206,7 @@ async fn probe(
     let pid = subject.pid;
     let (said, mut says) = tokio::sync::mpsc::unbounded_channel();
     let probed = blocking(move || {
-        let alive = || std::path::Path::new("/proc").join(pid.to_string()).exists();
+        let alive = || is_alive(pid);
         let mut tell = |progress| {
             // Nobody listens any more when the build was given up.
             let _ = said.send(progress);

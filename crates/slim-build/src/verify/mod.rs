@@ -11,6 +11,7 @@ mod trial;
 
 pub use behaviour::{Behaviour, Difference, Ending};
 pub(crate) use plan::Plan;
+pub(crate) use quiet::is_alive;
 
 use crate::error::BuildError;
 use crate::progress::{Running, Story};

@@ -14,10 +14,16 @@ const QUIET_PART: u32 = 20;
 /// The kernel's unit of processor time in /proc (USER_HZ), fixed in its interface to user space.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Whether a process is there.
+/// Whether a process runs. One that has ended may still be there for a while, without memory, files and namespaces.
 #[must_use]
 pub fn is_alive(pid: i32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))
+        .is_ok_and(|stat| !has_ended(&stat))
+}
+
+/// State Z or X: the third field of proc(5)'s `stat`.
+fn has_ended(stat: &str) -> bool {
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X', 'x']))
 }
 
 /// Waits until the processes below `pid` have been quiet for `quiet`, at most `at_last`.
@@ -74,6 +80,18 @@ mod tests {
         while processor_time(own).is_zero() {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
+    }
+
+    #[test]
+    fn a_process_that_has_ended_and_waits_for_its_parent_is_not_alive() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        while is_alive(pid) {
+            std::thread::yield_now();
+        }
+        assert!(Path::new("/proc").join(pid.to_string()).exists(), "nobody has waited for it yet");
+        child.wait().unwrap();
+        assert!(!is_alive(pid));
     }
 
     #[tokio::test]
