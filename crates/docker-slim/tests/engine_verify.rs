@@ -14,6 +14,11 @@ use std::time::{Duration, Instant};
 /// System calls that no sample needs, and that no runtime gets in a profile.
 const NEVER: [&str; 4] = ["mount", "pivot_root", "umount2", "setns"];
 
+/// A name that another run of these tests on the same engine does not use.
+fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// The flags that exercise a sample.
 fn exercise(name: &str) -> Vec<String> {
     let text = fs::read_to_string(repository().join("samples").join(name).join("exercise")).unwrap();
@@ -68,7 +73,7 @@ fn sample_works_under_its_profile(name: &str, ways: &[&[&str]], inside: &[&str])
     }
     run("scripts/sample-image", &[name]);
     let mut context = Context::new();
-    let slim = format!("slimtest-verify-{name}.slim");
+    let slim = unique(&format!("slimtest-verify-{name}"));
     context.remove_later(&slim);
     let built = build_sample(&context, name, &slim, &[]);
     built.expect(0);
@@ -107,7 +112,7 @@ fn sample_works_under_its_profile(name: &str, ways: &[&[&str]], inside: &[&str])
 
 /// A second whole build, observation and all, gives the same digest.
 fn same_image_again(context: &mut Context, name: &str, slim: &str) {
-    let again = format!("slimtest-again-{name}.slim");
+    let again = unique(&format!("slimtest-again-{name}"));
     context.remove_later(&again);
     build_sample(context, name, &again, &["--verify=off"]).expect(0);
     assert_eq!(image_id(slim), image_id(&again), "two whole builds of {name} differ");
@@ -178,7 +183,7 @@ const CHECKED: &str = r#"HEALTHCHECK --interval=1h CMD ["/bin/cat","/etc/health"
 fn server_image(context: &mut Context, name: &str) -> String {
     let mut changes = SERVER.to_vec();
     changes.push(CHECKED);
-    context.busybox_image(name, PAGES, &changes)
+    context.busybox_image(&unique(name), PAGES, &changes)
 }
 
 /// Everything of one run that is still in the engine, by the labels and temporary names that carry its process id.
@@ -253,7 +258,7 @@ fn a_program_that_does_its_work_and_ends_is_compared_by_output_and_exit_code() {
     let script =
         "#!/bin/sh\necho started $$ at $(/bin/cat /proc/uptime)\n/bin/cat /etc/one /etc/two || echo sorry\n";
     let files = [("/work", 0o755, script), ("/etc/one", 0o644, "one\n"), ("/etc/two", 0o644, "two\n")];
-    let image = context.busybox_image("mutated-work", &files, &[r#"CMD ["/work"]"#]);
+    let image = context.busybox_image(&unique("mutated-work"), &files, &[r#"CMD ["/work"]"#]);
     let passed = run_cleanly(&context, &["build", &image]);
     assert!(passed.expect(0).stderr.contains("same output and exit code"), "{}", passed.stderr);
     let previous = image_id(&format!("{image}.slim"));
@@ -274,7 +279,7 @@ fn a_program_that_neither_listens_nor_ends_must_stay_alive_and_end_as_the_fat_on
     let script = "#!/bin/sh\ntrap '/bin/cat /etc/farewell; exit $?' TERM\n/bin/cat /etc/greeting || exit 9\n/bin/sleep 1000 &\nwait\n";
     let files =
         [("/work", 0o755, script), ("/etc/greeting", 0o644, "hello\n"), ("/etc/farewell", 0o644, "bye\n")];
-    let image = context.busybox_image("mutated-worker", &files, &[r#"CMD ["/work"]"#]);
+    let image = context.busybox_image(&unique("mutated-worker"), &files, &[r#"CMD ["/work"]"#]);
     let passed = run_cleanly(&context, &["build", &image]);
     assert!(passed.expect(0).stderr.contains("stopped with exit code 0"), "{}", passed.stderr);
     for (path, told) in [
@@ -294,7 +299,7 @@ fn answers_that_change_from_run_to_run_are_compared_by_status_and_type() {
     }
     let mut context = Context::new();
     let clock = "#!/bin/sh\necho 'Content-Type: text/plain'\necho\n/bin/cat /proc/uptime\n";
-    let image = context.busybox_image("unstable", &[("/www/cgi-bin/clock", 0o755, clock)], SERVER);
+    let image = context.busybox_image(&unique("unstable"), &[("/www/cgi-bin/clock", 0o755, clock)], SERVER);
     let report = context.path("slim.report.json");
     run_cleanly(&context, &["build", "--http-probe-cmd=/cgi-bin/clock", &image]).expect(0);
     let verification = &json(&report)["verification"];
@@ -315,6 +320,30 @@ fn verification_that_is_off_is_said_in_the_report_and_on_the_screen() {
     assert!(built.stderr.contains("--verify=off"), "{}", built.stderr);
     assert!(built.stdout.contains("verification: off (--verify=off)"), "{}", built.stdout);
     assert_eq!(json(&context.path("slim.report.json"))["verification"]["result"], "off");
+}
+
+#[test]
+fn a_profile_is_everything_but_the_image() {
+    if !engine_is_here() {
+        return;
+    }
+    let mut context = Context::new();
+    let image = server_image(&mut context, "profile");
+    let profiled = run_cleanly(&context, &["profile", &image]);
+    profiled.expect(0);
+    assert_eq!(image_id(&format!("{image}.slim")), None);
+    let seccomp = artifact(&context, &format!("{image}-seccomp.json"));
+    let of_profile = fs::read(&seccomp).unwrap();
+    apparmor_parses(&artifact(&context, &format!("{image}-apparmor-profile")));
+    let report = json(&context.path("slim.report.json"));
+    assert_eq!(report["command"], "profile");
+    assert_eq!(report["verification"]["result"], "no-image");
+    assert_eq!(report.get("slim"), None);
+    assert_eq!(report["policy"]["system_calls_allowed"], allowed(&json(&seccomp)).len());
+    assert!(report["policy"]["runtimes_left_out"].as_str().unwrap().contains("crun"), "{report}");
+
+    run_cleanly(&context, &["build", &image]).expect(0);
+    assert_eq!(fs::read(&seccomp).unwrap(), of_profile, "build and profile say the same");
 }
 
 #[test]
@@ -344,7 +373,7 @@ fn a_build_that_is_given_up_during_verification_leaves_nothing_behind() {
     let script = "#!/bin/sh\n/bin/sleep 0.01\n[ -e /etc/go ] || exec /bin/sleep 1000\n\
                   trap 'exit 0' TERM\nhttpd -f -p 8000 -h /www &\nwait\n";
     let files = [("/work", 0o755, script), ("/etc/go", 0o644, ""), ("/www/index.html", 0o644, "hello")];
-    let image = context.busybox_image("given-up", &files, &[r#"CMD ["/work"]"#, "EXPOSE 8000"]);
+    let image = context.busybox_image(&unique("given-up"), &files, &[r#"CMD ["/work"]"#, "EXPOSE 8000"]);
     let child = context
         .slim(&["build", "--exclude-pattern=/etc/go", &image])
         .stdout(Stdio::piped())
@@ -402,7 +431,7 @@ fn refuses_what_fails_the_check(name: &str) {
     }
     run("scripts/sample-image", &[name]);
     let mut context = Context::new();
-    let slim = format!("slimtest-mutated-{name}.slim");
+    let slim = unique(&format!("slimtest-mutated-{name}"));
     context.remove_later(&slim);
     build_sample(&context, name, &slim, &[]).expect(0);
     let check = repository().join("samples").join(name).join("check");
@@ -423,7 +452,8 @@ fn refuses_what_fails_the_check(name: &str) {
         println!("{name}: without {path}: not needed");
         run(check.to_str().unwrap(), &[&slim]);
     }
-    panic!("only {refused} files of {name} are needed");
+    // A small image has fewer needed files than that: every one of them was tried.
+    assert!(refused > 0, "no file of {name} is needed");
 }
 
 #[test]

@@ -170,10 +170,11 @@ impl BuildReport {
             ),
             None => format!("{source}: {} files would be kept", self.keep.files),
         }];
-        lines.push(format!(
-            "{} system calls allowed; verification: {}",
-            self.policy.system_calls_allowed, self.verification.told
-        ));
+        let allowed = format!("{} system calls allowed", self.policy.system_calls_allowed);
+        lines.push(match self.verification.result {
+            VerificationResult::NoImage => allowed,
+            _ => format!("{allowed}; verification: {}", self.verification.told),
+        });
         if !self.artifacts.is_empty() {
             lines.push(format!("artifacts: {}", self.artifacts_folder.display()));
         }

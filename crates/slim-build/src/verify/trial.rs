@@ -121,8 +121,8 @@ impl Trial<'_> {
         }
         until_quiet(pid, QUIET_LISTENING, SETTLE_AT_LAST).await;
         match self.listening(&target, Duration::ZERO).await? {
-            Some(ports) => behaviour.listens = ports.into_iter().collect(),
-            None => return Ok(Err(Over)),
+            Some(ports) if is_alive(pid) => behaviour.listens = ports.into_iter().collect(),
+            _ => return Ok(Err(Over)),
         }
         Ok(Ok(()))
     }
