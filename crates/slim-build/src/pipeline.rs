@@ -191,9 +191,6 @@ async fn inspect(
     tokio::task::spawn_blocking(slim_sensor::preflight)
         .await
         .map_err(|error| BuildError::Bug(format!("the preflight stopped: {error}")))??;
-    for error in slim_engine::sweep(engine, &settings.run).await.errors {
-        story.notice(format!("could not remove what a dead run left: failed to {error}"));
-    }
     let source = engine.inspect_image(&settings.target).await?;
     if source.config.command_line().is_empty()
         && settings.container.entrypoint.is_none()

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::outside::Outside;
 use crate::settings::{self, FatImage, Work};
 use crate::terminal::Terminal;
-use slim_build::BuildError;
+use slim_build::{BuildError, Event, Progress};
 use slim_engine::Engine;
 use slim_report::BuildReport;
 use std::fs;
@@ -46,6 +46,9 @@ fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Fa
             Outside::new().map_err(|error| BuildError::Bug(format!("install signal handlers: {error}")))?;
         let terminal = Terminal::new(global.quiet);
         let engine = slim_engine::connect(&inputs).await.map_err(BuildError::from)?;
+        for error in slim_engine::sweep(engine.as_ref(), &work.settings.run).await.errors {
+            terminal.tell(Event::Notice(format!("could not remove what a dead run left: failed to {error}")));
+        }
         fat_image::prepare(engine.as_ref(), &work.fat_image, &terminal, &outside).await?;
         let report = match outcome {
             Outcome::Image => slim_build::build(engine.as_ref(), &work.settings, &terminal, &outside).await?,

@@ -22,8 +22,10 @@ use bollard::query_parameters::{
 };
 use bytes::Bytes;
 use slim_image::config::SourceImage;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncRead;
+use tokio::sync::RwLock;
 
 type Result<T> = std::result::Result<T, EngineError>;
 
@@ -39,6 +41,9 @@ pub struct DockerEngine {
     docker: bollard::Docker,
     api_version: String,
     call_timeout: Duration,
+    /// Held by every creation that is under way. A request that was sent makes its container whether or not anybody
+    /// still waits for the answer: whoever looks for leftovers must wait for it.
+    creations: Arc<RwLock<()>>,
 }
 
 impl DockerEngine {
@@ -72,29 +77,10 @@ impl DockerEngine {
         })?;
         let api_version = calls::negotiate(&transport, call_timeout).await?;
         transport.set_version(&api_version);
-        Ok(Self { transport, docker, api_version, call_timeout })
+        Ok(Self { transport, docker, api_version, call_timeout, creations: Arc::default() })
     }
 
-    /// Where it is.
-    #[must_use]
-    pub fn endpoint(&self) -> &Endpoint {
-        self.transport.endpoint()
-    }
-}
-
-#[async_trait]
-impl Engine for DockerEngine {
-    async fn describe(&self) -> Result<EngineDescription> {
-        let version: answers::Version = self.ask("ask the engine for its version", "/version").await?;
-        let info: answers::Info = self.ask("ask the engine for its settings", "/info").await?;
-        Ok(answers::description(version, info, self.endpoint(), &self.api_version))
-    }
-
-    async fn inspect_image(&self, reference: &str) -> Result<SourceImage> {
-        self.find_image(reference).await
-    }
-
-    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+    async fn create_container(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let exposed = if spec.overrides.publish_exposed_ports {
             let mut exposed = self.find_image(&spec.image).await?.config.exposed_ports;
             exposed.extend(spec.overrides.exposed_ports.iter().cloned());
@@ -122,6 +108,39 @@ impl Engine for DockerEngine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        self.transport.endpoint()
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    async fn describe(&self) -> Result<EngineDescription> {
+        let version: answers::Version = self.ask("ask the engine for its version", "/version").await?;
+        let info: answers::Info = self.ask("ask the engine for its settings", "/info").await?;
+        Ok(answers::description(version, info, self.endpoint(), &self.api_version))
+    }
+
+    async fn inspect_image(&self, reference: &str) -> Result<SourceImage> {
+        self.find_image(reference).await
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        // In a task of its own: it goes on when the caller gives up, and `sweep_candidates` waits for it.
+        let (engine, spec) = (self.clone(), spec.clone());
+        let under_way = Arc::clone(&self.creations).read_owned().await;
+        let made = tokio::spawn(async move {
+            let _under_way = under_way;
+            engine.create_container(&spec).await
+        });
+        made.await.map_err(|error| EngineError::Garbled {
+            action: "create a container".to_owned(),
+            reason: error.to_string(),
+        })?
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
@@ -253,6 +272,7 @@ impl Engine for DockerEngine {
     }
 
     async fn sweep_candidates(&self) -> Result<Vec<Candidate>> {
+        drop(self.creations.write().await);
         self.list_candidates().await
     }
 
