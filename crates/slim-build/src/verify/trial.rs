@@ -150,12 +150,25 @@ impl Trial<'_> {
         blocking(move || match work(&cancel, &|| is_alive(pid)) {
             Ok(done) => Ok(Some(done)),
             Err(ProbeError::Died) => Ok(None),
-            // Its network namespace went with it.
-            Err(_) if !is_alive(pid) => Ok(None),
+            Err(_) if is_ending(pid) => Ok(None),
             Err(error) => {
                 Err(BuildError::Exercise { what: error.to_string(), hint: None, log: String::new() })
             }
         })
         .await
     }
+}
+
+/// Whether a process that has no network namespace any more is on its way out: the kernel takes that away some time
+/// before the process counts as ended (`do_exit` in its `kernel/exit.c`).
+fn is_ending(pid: i32) -> bool {
+    const LOOK: Duration = Duration::from_millis(10);
+    const MOST_LOOKS: usize = 200;
+    (0..MOST_LOOKS).any(|_| {
+        let ended = !is_alive(pid);
+        if !ended {
+            std::thread::sleep(LOOK);
+        }
+        ended
+    })
 }
