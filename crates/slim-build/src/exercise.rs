@@ -11,7 +11,7 @@ use crate::observe::{self, Subject, with};
 use crate::progress::{Running, Stage};
 use crate::settings::ContinueAfter;
 use crate::verify::{Behaviour, is_alive};
-use slim_probe::{HttpSettings, Outcome, Progress, Target};
+use slim_probe::{HttpSettings, Others, Outcome, Progress, Target};
 use slim_report::{ExecReport, ExerciseReport, HttpReport};
 use slim_trace::{Phase, Transport};
 use std::collections::BTreeSet;
@@ -141,7 +141,7 @@ async fn listening(subject: &Subject<'_>, cancel: &Arc<AtomicBool>) -> Result<BT
     let target = Target { pid: Some(subject.pid), address: None, ports: ports.iter().copied().collect() };
     let cancel = Arc::clone(cancel);
     let now = blocking(move || {
-        slim_probe::wait_listening(&target, Duration::ZERO, &cancel, &|| true)
+        slim_probe::wait_listening(&target, Duration::ZERO, Others::Briefly, &cancel, &|| true)
             .map_err(|error| BuildError::Exercise { what: error.to_string(), hint: None, log: String::new() })
     });
     Ok(now.await?.into_iter().map(|port| port.number).filter(|port| ports.contains(port)).collect())

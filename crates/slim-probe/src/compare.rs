@@ -59,7 +59,7 @@ pub fn compare(fat: &Recording, again: Option<&Recording>, slim: &Recording) -> 
             .and_then(|again| partner(again, index, &exchange.request))
             .map(|exchange| exchange.response);
         let stable = match &second {
-            None => Stable { status: true, content_type: true, body: true },
+            None => Stable { answered: true, status: true, content_type: true, body: true },
             Some(second) => Stable::between(expected, second.as_ref()),
         };
         let aspect = match partner(slim, index, &exchange.request) {
@@ -74,6 +74,8 @@ pub fn compare(fat: &Recording, again: Option<&Recording>, slim: &Recording) -> 
 /// What two runs of the fat program have in common.
 #[derive(Clone, Copy, Debug)]
 struct Stable {
+    /// Both answered.
+    answered: bool,
     status: bool,
     content_type: bool,
     body: bool,
@@ -81,10 +83,12 @@ struct Stable {
 
 impl Stable {
     fn between(first: &Response, second: Option<&Response>) -> Self {
-        let Some(second) = second else { return Self { status: false, content_type: false, body: false } };
+        let Some(second) = second else {
+            return Self { answered: false, status: false, content_type: false, body: false };
+        };
         let status = first.status == second.status;
         let content_type = status && first.content_type == second.content_type;
-        Self { status, content_type, body: content_type && first.body == second.body }
+        Self { answered: true, status, content_type, body: content_type && first.body == second.body }
     }
 }
 
@@ -92,7 +96,7 @@ fn difference(fat: &Exchange, expected: &Response, slim: &Exchange, stable: Stab
     let Some(found) = &slim.response else {
         // Not answered by the second fat run either: nothing to hold against the slim one.
         let error = slim.error.clone().unwrap_or_default();
-        return Some(Aspect::NoAnswer { status: expected.status, error });
+        return stable.answered.then_some(Aspect::NoAnswer { status: expected.status, error });
     };
     if stable.status && expected.status != found.status {
         return Some(Aspect::Status { expected: expected.status, found: found.status });
@@ -221,6 +225,16 @@ mod tests {
         slim.exchanges[0].error = Some("it closed the connection".to_owned());
         let expected = "GET http://localhost/: no answer instead of status 200 (it closed the connection)";
         assert_eq!(told(&fat, None, &slim), [expected]);
+        assert_eq!(told(&fat, Some(&fat), &slim), [expected]);
+    }
+
+    #[test]
+    fn an_answer_that_a_second_fat_run_does_not_give_is_not_demanded() {
+        let fat = one(200, "text/plain", "hello");
+        let mut silent = fat.clone();
+        silent.exchanges[0].response = None;
+        assert_eq!(told(&fat, Some(&silent), &silent), [""; 0]);
+        assert_eq!(told(&fat, Some(&silent), &Recording::new(Vec::new())).len(), 1, "it must be asked");
     }
 
     #[test]

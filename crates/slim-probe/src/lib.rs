@@ -38,7 +38,7 @@ pub use exec::{ExecDifference, ExecExchange, compare_exec};
 pub use outcome::{Outcome, PortOutcome, PortState};
 pub use ports::{Listener, Port};
 pub use probe::{Progress, probe};
-pub use readiness::wait_listening;
+pub use readiness::{Others, wait_listening};
 pub use recording::{
     Body, Content, Exchange, Header, Protocol, Recording, RecordingError, Request, Response, VERSION,
 };

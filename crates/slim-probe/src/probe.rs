@@ -7,7 +7,7 @@ use crate::error::ProbeError;
 use crate::netns::{self, Network, Watch};
 use crate::outcome::{Outcome, PortOutcome, PortState};
 use crate::ports::Port;
-use crate::readiness::{GRACE_FOR_MISSING, wait_new, wait_ports};
+use crate::readiness::{GRACE_FOR_MISSING, Others, wait_new, wait_ports};
 use crate::recording::{Exchange, Protocol, Request};
 use crate::session::{Made, Patience, Session};
 use crate::settings::{HttpSettings, Target};
@@ -92,7 +92,8 @@ impl Explorer<'_> {
     async fn explore(&mut self) -> Result<(), ProbeError> {
         let settings = self.session.settings;
         tokio::time::sleep(settings.start_wait).await;
-        let mut ports = wait_ports(&self.network, &settings.ports, settings.listen_timeout).await?;
+        let mut ports =
+            wait_ports(&self.network, &settings.ports, settings.listen_timeout, Others::Briefly).await?;
         let mut tried = BTreeSet::new();
         for _ in 0..ROUNDS {
             ports.retain(|port| tried.insert(port.number));

@@ -42,24 +42,31 @@ impl Backoff {
     }
 }
 
+/// How long to wait for the rest, where some of the wanted ports listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// A little: the wanted ports are a guess.
+    Briefly,
+    /// As long as for the first: each of them is known to open.
+    AsLong,
+}
+
 /// Waits until the program listens on a TCP port, at most `timeout`; none listening then is an empty list. With
-/// suggested ports ([`Target::ports`]), waits a little longer for those that are still missing.
+/// suggested ports ([`Target::ports`]), waits for those that are still missing, too, as `others` says.
 ///
 /// # Errors
 /// When the program dies, `cancel` is set, or the kernel's tables cannot be read.
 pub fn wait_listening(
     target: &Target,
     timeout: Duration,
+    others: Others,
     cancel: &CancelFlag,
     alive: &(dyn Fn() -> bool + Sync),
 ) -> Result<Vec<Port>, ProbeError> {
     let watch = Watch { cancel, alive };
-    netns::run(
-        target,
-        watch,
-        &mut |()| {},
-        |network, _| async move { wait_ports(&network, &[], timeout).await },
-    )
+    netns::run(target, watch, &mut |()| {}, |network, _| async move {
+        wait_ports(&network, &[], timeout, others).await
+    })
 }
 
 /// The ports that listen, after waiting for them: `named` ones only, where there are any, else whatever listens.
@@ -67,6 +74,7 @@ pub(crate) async fn wait_ports(
     network: &Network,
     named: &[u16],
     timeout: Duration,
+    others: Others,
 ) -> Result<Vec<Port>, ProbeError> {
     let wanted = if named.is_empty() { network.suggested() } else { named };
     let began = Instant::now();
@@ -84,7 +92,7 @@ pub(crate) async fn wait_ports(
         if !ports.is_empty() && missing == 0 {
             return Ok(ports);
         }
-        if !ports.is_empty() {
+        if !ports.is_empty() && others == Others::Briefly {
             let allowed = if missing < wanted.len() { GRACE_FOR_OTHERS } else { GRACE_FOR_SUGGESTED };
             if grace != Some(allowed) {
                 grace = Some(allowed);

@@ -5,7 +5,7 @@ use crate::error::ProbeError;
 use crate::netns::{self, Network, Watch};
 use crate::ports::Port;
 use crate::probe::Progress;
-use crate::readiness::wait_ports;
+use crate::readiness::{Others, wait_ports};
 use crate::recording::{Exchange, Recording};
 use crate::session::{Patience, Session};
 use crate::settings::{HttpSettings, Target};
@@ -43,7 +43,8 @@ async fn again(
     if numbers.is_empty() {
         return Ok(Vec::new());
     }
-    let ports = wait_ports(network, &numbers, session.settings.listen_timeout).await?;
+    // Each of them was there when the recording was made.
+    let ports = wait_ports(network, &numbers, session.settings.listen_timeout, Others::AsLong).await?;
     let mut ports: BTreeMap<u16, (Port, bool)> =
         ports.into_iter().map(|port| (port.number, (port, false))).collect();
     let mut exchanges = Vec::with_capacity(recorded.len());

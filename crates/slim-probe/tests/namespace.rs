@@ -9,7 +9,7 @@
 mod common;
 
 use common::{Server, lines, probe, quick, text};
-use slim_probe::{CancelFlag, HttpSettings, ProbeError, Target, wait_listening};
+use slim_probe::{CancelFlag, HttpSettings, Others, ProbeError, Target, wait_listening};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::mpsc;
@@ -62,8 +62,14 @@ fn ipv6_loopback_and_wildcard_listeners_are_probed_and_dockers_resolver_is_not()
         }
     };
     let Some(pid) = in_new_namespace(inside) else { return };
-    let ports =
-        wait_listening(&target(pid), Duration::from_secs(5), &CancelFlag::default(), &|| true).unwrap();
+    let ports = wait_listening(
+        &target(pid),
+        Duration::from_secs(5),
+        Others::Briefly,
+        &CancelFlag::default(),
+        &|| true,
+    )
+    .unwrap();
     let numbers: Vec<u16> = ports.iter().map(|port| port.number).collect();
     assert_eq!(numbers, [8001, 8002, 8003]);
     assert_eq!(probe(&quick(), &target(pid)).answers_below_500, 3);

@@ -6,8 +6,8 @@ mod common;
 
 use common::{Reply, Server, free_port, html, lines, not_found, probe, probe_told, quick, target, text};
 use slim_probe::{
-    CancelFlag, Header, HttpSettings, PortOutcome, PortState, ProbeCommand, ProbeError, Progress, Protocol,
-    Target,
+    CancelFlag, Header, HttpSettings, Others, PortOutcome, PortState, ProbeCommand, ProbeError, Progress,
+    Protocol, Target,
 };
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -59,12 +59,32 @@ fn wait_listening_gives_the_port_with_its_address_once_it_listens() {
     let port = free_port();
     let own =
         Target { pid: Some(i32::try_from(std::process::id()).unwrap()), address: None, ports: vec![port] };
-    let wait = |timeout| slim_probe::wait_listening(&own, timeout, &CancelFlag::default(), &|| true).unwrap();
+    let wait = |timeout| {
+        slim_probe::wait_listening(&own, timeout, Others::Briefly, &CancelFlag::default(), &|| true).unwrap()
+    };
     assert!(wait(Duration::from_millis(100)).is_empty());
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     let ports = wait(Duration::from_secs(5));
     assert_eq!(ports.len(), 1);
     assert_eq!(ports[0].addresses, [listener.local_addr().unwrap()]);
+}
+
+#[test]
+fn ports_that_are_known_to_open_are_waited_for_however_late_after_the_first() {
+    let (first, late) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), free_port());
+    let ports = vec![first.local_addr().unwrap().port(), late];
+    let own = Target { pid: Some(i32::try_from(std::process::id()).unwrap()), address: None, ports };
+    let opening = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(900));
+        TcpListener::bind((Ipv4Addr::LOCALHOST, late)).unwrap()
+    });
+    let wait = |others| {
+        let timeout = Duration::from_secs(20);
+        slim_probe::wait_listening(&own, timeout, others, &CancelFlag::default(), &|| true).unwrap().len()
+    };
+    assert_eq!(wait(Others::Briefly), 1, "a guess is not worth waiting for");
+    assert_eq!(wait(Others::AsLong), 2);
+    opening.join().unwrap();
 }
 
 #[test]
@@ -315,6 +335,7 @@ fn a_program_that_dies_ends_the_wait_at_once() {
         slim_probe::wait_listening(
             &target(&[free_port()]),
             Duration::from_secs(30),
+            Others::AsLong,
             &CancelFlag::default(),
             &is_alive,
         )

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The repository.
@@ -165,6 +166,11 @@ impl Finished {
     }
 }
 
+/// What an engine makes for itself when it first runs a container with the host's network, and keeps.
+const OF_THE_ENGINE_ITSELF: &str = "/run/docker/netns/default";
+/// An engine lets go of a removed container's mounts and control groups a little later than it says so.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(10);
+
 /// Everything in the engine and the kernel that a run could leave behind.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Holdings {
@@ -185,18 +191,32 @@ impl Holdings {
             images: lines(&["images", "-aq", "--no-trunc"]),
             volumes: lines(&["volume", "ls", "-q"]),
             networks: lines(&["network", "ls", "-q"]),
-            mounts: mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect(),
+            mounts: mounts
+                .lines()
+                .filter_map(|line| line.split(' ').nth(4))
+                .filter(|place| *place != OF_THE_ENGINE_ITSELF)
+                .map(str::to_owned)
+                .collect(),
             control_groups: control_groups(),
         }
     }
+
+    /// Fails the test unless everything is as it was.
+    #[track_caller]
+    pub fn expect_again(&self, when: &str) {
+        let began = Instant::now();
+        while Self::now() != *self && began.elapsed() < LETS_GO_WITHIN {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(Self::now(), *self, "{when}");
+    }
 }
 
+/// The groups in which engines put one for each container. Those themselves come with the first container and stay.
 fn control_groups() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        for folder in
-            [hierarchy.path(), hierarchy.path().join("docker"), hierarchy.path().join("system.slice")]
-        {
+        for folder in [hierarchy.path().join("docker"), hierarchy.path().join("system.slice")] {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     found.insert(entry.path().display().to_string());

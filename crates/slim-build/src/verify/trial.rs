@@ -8,7 +8,7 @@ use crate::exercise::{CancelOnDrop, QUIET, QUIET_LISTENING, SETTLE_AT_LAST};
 use crate::inside;
 use crate::observe;
 use slim_engine::{ContainerId, ContainerSpec, Engine, EngineError};
-use slim_probe::{CancelFlag, ProbeError, Target};
+use slim_probe::{CancelFlag, Others, ProbeError, Target};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,7 +134,9 @@ impl Trial<'_> {
         };
         let target = target.clone();
         let ports = self
-            .probe(pid, move |cancel, alive| slim_probe::wait_listening(&target, patience, cancel, alive))
+            .probe(pid, move |cancel, alive| {
+                slim_probe::wait_listening(&target, patience, Others::AsLong, cancel, alive)
+            })
             .await?;
         Ok(ports.map(|ports| ports.into_iter().map(|port| port.number).collect()))
     }
