@@ -186,6 +186,10 @@ impl Holdings {
     pub fn now() -> Self {
         let lines = |arguments: &[&str]| docker(arguments).lines().map(str::to_owned).collect();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        // The engine's and ours; what else this machine mounts meanwhile is not our business.
+        let root = docker(&["info", "--format", "{{.DockerRootDir}}"]);
+        let places =
+            [format!("{root}/"), "/run/docker/".to_owned(), std::env::temp_dir().display().to_string()];
         Self {
             containers: lines(&["ps", "-aq", "--no-trunc"]),
             images: lines(&["images", "-aq", "--no-trunc"]),
@@ -194,7 +198,9 @@ impl Holdings {
             mounts: mounts
                 .lines()
                 .filter_map(|line| line.split(' ').nth(4))
-                .filter(|place| *place != OF_THE_ENGINE_ITSELF)
+                .filter(|place| {
+                    *place != OF_THE_ENGINE_ITSELF && places.iter().any(|of| place.starts_with(of))
+                })
                 .map(str::to_owned)
                 .collect(),
             control_groups: control_groups(),
