@@ -25,11 +25,12 @@ struct Current {
 }
 
 impl Terminal {
-    /// `quiet`: nothing is written at all.
+    /// `quiet`: nothing is written at all. No spinner where TERM says that the terminal cannot move its cursor.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
         let current = Arc::new(Mutex::new(None));
-        if !quiet && std::io::stderr().is_terminal() {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if !quiet && !is_dumb && std::io::stderr().is_terminal() {
             let watched = Arc::downgrade(&current);
             std::thread::spawn(move || spin(&watched));
         }
