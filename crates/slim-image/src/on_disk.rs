@@ -1,12 +1,12 @@
 //! What the kernel says about one file that lies on this machine, as an [`Entry`] of an image.
 
 use crate::tree::{Entry, Kind};
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 /// Tries at reading a list of attributes that grows meanwhile.
@@ -22,52 +22,40 @@ pub(crate) struct LinkGroups {
 }
 
 impl LinkGroups {
-    fn of(&mut self, metadata: &Metadata) -> Option<u64> {
-        (metadata.is_file() && metadata.nlink() > 1).then(|| {
+    fn of(&mut self, stat: &Stat) -> Option<u64> {
+        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1).then(|| {
             let next = self.inodes.len() as u64;
-            *self.inodes.entry((metadata.dev(), metadata.ino())).or_insert(next)
+            *self.inodes.entry((stat.st_dev, stat.st_ino)).or_insert(next)
         })
     }
 }
 
-/// The entry of the file at `host`, of which `metadata` and `xattrs` were read.
+/// The entry of the file at `host`, of which `stat` and `xattrs` were read.
 ///
 /// # Errors
 /// When a symlink cannot be read.
-pub(crate) fn entry(
-    host: &Path,
-    metadata: &Metadata,
-    xattrs: Xattrs,
-    groups: &mut LinkGroups,
-) -> io::Result<Entry> {
+pub(crate) fn entry(host: &Path, stat: &Stat, xattrs: Xattrs, groups: &mut LinkGroups) -> io::Result<Entry> {
     Ok(Entry {
-        kind: kind(host, metadata)?,
-        mode: metadata.mode() & 0o7777,
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        mtime: metadata.mtime(),
+        kind: kind(host, stat)?,
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: stat.st_mtime,
         xattrs,
-        hard_link_group: groups.of(metadata),
+        hard_link_group: groups.of(stat),
     })
 }
 
-fn kind(host: &Path, metadata: &Metadata) -> io::Result<Kind> {
-    let file_type = metadata.file_type();
-    let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
-    Ok(if file_type.is_dir() {
-        Kind::Directory
-    } else if file_type.is_file() {
-        Kind::File { size: metadata.size() }
-    } else if file_type.is_symlink() {
-        Kind::Symlink { target: fs::read_link(host)?.into_os_string().into_vec() }
-    } else if file_type.is_char_device() {
-        Kind::CharacterDevice { major, minor }
-    } else if file_type.is_block_device() {
-        Kind::BlockDevice { major, minor }
-    } else if file_type.is_fifo() {
-        Kind::Fifo
-    } else {
-        Kind::Socket
+fn kind(host: &Path, stat: &Stat) -> io::Result<Kind> {
+    let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => Kind::File { size: u64::try_from(stat.st_size).unwrap_or(0) },
+        FileType::Symlink => Kind::Symlink { target: fs::read_link(host)?.into_os_string().into_vec() },
+        FileType::CharacterDevice => Kind::CharacterDevice { major, minor },
+        FileType::BlockDevice => Kind::BlockDevice { major, minor },
+        FileType::Fifo => Kind::Fifo,
+        FileType::Socket | FileType::Unknown => Kind::Socket,
     })
 }
 

@@ -105,9 +105,9 @@ impl Walk<'_> {
         } else {
             let path = &path;
             let fail = |action| move |error: io::Error| failed(action, Some(path), &error);
-            let metadata = fs::symlink_metadata(&host).map_err(fail("stat"))?;
+            let stat = rustix::fs::lstat(&host).map_err(|error| fail("stat")(error.into()))?;
             let xattrs = on_disk::xattrs(&host, is_of_the_image).map_err(fail("read the attributes of"))?;
-            on_disk::entry(&host, &metadata, xattrs, &mut self.groups).map_err(fail("read the link"))?
+            on_disk::entry(&host, &stat, xattrs, &mut self.groups).map_err(fail("read the link"))?
         };
         let is_directory = entry.is_directory();
         self.entries.insert(path, entry);

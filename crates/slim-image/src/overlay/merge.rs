@@ -5,14 +5,13 @@ use crate::listing::is_of_the_image;
 use crate::on_disk::{self, LinkGroups, Xattrs};
 use crate::path::ImagePath;
 use crate::tree::{Entry, Kind};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, FileType, OFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What overlayfs writes its own attributes under.
 const OF_OVERLAYFS: &str = "trusted.overlay.";
@@ -35,8 +34,7 @@ pub(super) fn merge(roots: &[OwnedFd]) -> Result<Merged, OverlayError> {
     let layers: Vec<usize> = (0..roots.len()).rev().collect();
     let root = ImagePath::root();
     for layer in &layers {
-        let host = host_directory(&roots[*layer]);
-        merge.take(&root, *layer, &host.join("."))?;
+        merge.take(&root, *layer, &Opened::new(&roots[*layer]), b".")?;
     }
     merge.ahead.push((root, layers));
     while let Some((directory, layers)) = merge.ahead.pop() {
@@ -62,15 +60,15 @@ impl Merge<'_> {
         for (position, layer) in layers.iter().enumerate() {
             let is_last = position + 1 == layers.len();
             let fail = |source| OverlayError::Read { path: directory.clone(), layer: *layer, source };
-            let opened = below(&self.roots[*layer], directory, OFlags::DIRECTORY).map_err(fail)?;
-            let host = host_directory(&opened);
-            for name in names(&opened).map_err(fail)? {
+            let descriptor = below(&self.roots[*layer], directory, OFlags::DIRECTORY).map_err(fail)?;
+            let opened = Opened::new(&descriptor);
+            for name in opened.names().map_err(fail)? {
                 if closed.contains(&name) {
                     continue;
                 }
                 let path = directory.join(&name);
                 let parts = merged.get_mut(&name);
-                match self.take(&path, *layer, &host.join(OsStr::from_bytes(&name)))? {
+                match self.take(&path, *layer, &opened, &name)? {
                     Taken::Directory { is_opaque } => {
                         if is_opaque && !is_last {
                             closed.insert(name.clone());
@@ -91,29 +89,39 @@ impl Merge<'_> {
     }
 
     /// Looks at one path of a layer, and takes it in unless a layer above holds it already.
-    fn take(&mut self, path: &ImagePath, layer: usize, host: &Path) -> Result<Taken, OverlayError> {
+    fn take(
+        &mut self,
+        path: &ImagePath,
+        layer: usize,
+        directory: &Opened<'_>,
+        name: &[u8],
+    ) -> Result<Taken, OverlayError> {
         let fail = |source| OverlayError::Read { path: path.clone(), layer, source };
-        let metadata = fs::symlink_metadata(host).map_err(fail)?;
+        let name = OsStr::from_bytes(name);
+        let stat = rustix::fs::statat(directory.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| fail(error.into()))?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let is_new = !self.entries.contains_key(path);
-        if !metadata.is_dir() && !is_new {
+        if !is_directory && !is_new {
             return Ok(Taken::Other);
         }
+        let host = directory.host.join(name);
         let wanted = |name: &str| name.starts_with(OF_OVERLAYFS) || (is_new && is_of_the_image(name));
-        let mut xattrs = on_disk::xattrs(host, wanted).map_err(fail)?;
+        let mut xattrs = on_disk::xattrs(&host, wanted).map_err(fail)?;
         let is_opaque = is_opaque(&mut xattrs).map_err(|attribute| OverlayError::Attribute {
             path: path.clone(),
             layer,
             attribute,
         })?;
         if is_new {
-            let entry = on_disk::entry(host, &metadata, xattrs, &mut self.groups).map_err(fail)?;
+            let entry = on_disk::entry(&host, &stat, xattrs, &mut self.groups).map_err(fail)?;
             if entry.kind == (Kind::CharacterDevice { major: 0, minor: 0 }) {
                 return Ok(Taken::Other);
             }
             self.entries.insert(path.clone(), entry);
             self.origins.insert(path.clone(), layer);
         }
-        Ok(if metadata.is_dir() { Taken::Directory { is_opaque } } else { Taken::Other })
+        Ok(if is_directory { Taken::Directory { is_opaque } } else { Taken::Other })
     }
 }
 
@@ -139,18 +147,26 @@ fn is_opaque(xattrs: &mut Xattrs) -> Result<bool, String> {
     Ok(is_opaque)
 }
 
-/// An open directory as a path: what follows is looked up in just this directory, wherever it lies.
-fn host_directory(directory: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+/// An open directory of a layer.
+struct Opened<'a> {
+    descriptor: &'a OwnedFd,
+    /// The same as a path: what follows is looked up in just this directory, wherever it lies.
+    host: PathBuf,
 }
 
-fn names(directory: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
+impl<'a> Opened<'a> {
+    fn new(descriptor: &'a OwnedFd) -> Self {
+        Self { descriptor, host: PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_raw_fd())) }
     }
-    Ok(names)
+
+    fn names(&self) -> io::Result<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(self.descriptor)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
 }
