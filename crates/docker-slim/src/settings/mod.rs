@@ -80,6 +80,7 @@ fn common(
         stop_grace: STOP_GRACE,
         source_date_epoch: source_date_epoch()?,
         binary: PathBuf::from("/proc/self/exe"),
+        local_layers: local_layers()?,
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
     };
@@ -92,6 +93,18 @@ fn source_date_epoch() -> Result<Option<i64>, Failure> {
             Failure::usage(format!("understand SOURCE_DATE_EPOCH={text}: no number of seconds"))
         }),
         Err(_) => Ok(None),
+    }
+}
+
+/// `DOCKER_SLIM_LOCAL_LAYERS=off` has the image read through a container, as where its layers do not lie on this machine:
+/// for engines whose layers are not what they seem, and for tests.
+fn local_layers() -> Result<bool, Failure> {
+    match env::var("DOCKER_SLIM_LOCAL_LAYERS").as_deref() {
+        Err(_) | Ok("" | "on") => Ok(true),
+        Ok("off") => Ok(false),
+        Ok(other) => {
+            Err(Failure::usage(format!("understand DOCKER_SLIM_LOCAL_LAYERS={other}: it is on or off")))
+        }
     }
 }
 
