@@ -1,6 +1,6 @@
 //! All rules together.
 
-use crate::close::close;
+use crate::close::close_with;
 use crate::context::{Context, Mounts};
 use crate::error::KeepError;
 use crate::exclude::Exclusions;
@@ -8,6 +8,7 @@ use crate::keep_set::KeepSet;
 use crate::listing::left_out;
 use crate::note::Note;
 use crate::observed::Observed;
+use crate::reach::Reach;
 use crate::settings::Settings;
 use crate::{directories, entrypoint, includes, listing, observed, sweep, system};
 use slim_image::{Config, ImagePath, ImageTree};
@@ -42,7 +43,8 @@ pub fn keep(
     seeds.extend(directories::seeds(&context, config)?);
     seeds.extend(system::seeds(settings));
 
-    let mut set = close(seeds, &context)?;
+    let mut reach = Reach::new(settings.level, &context, &seen);
+    let mut set = close_with(seeds, &context, &mut reach)?;
     let is_kept = |path: &ImagePath| set.contains(path);
     let mut notes = listings.notes(&context, &is_kept);
     notes.extend(sweeps.programs.into_iter().filter_map(|(program, swept)| {

@@ -20,6 +20,8 @@ pub enum Note {
     LoaderMissing { by: ImagePath, loader: String },
     /// A file begins as ELF does but cannot be read as such.
     ElfUnreadable { path: ImagePath, why: String },
+    /// A rule cannot tell what a file reaches, and took the wider choice.
+    NotFollowed { path: ImagePath, why: String, instead: String },
     /// An exclude pattern took away what the program used.
     UsedExcluded { pattern: String, entries: usize, first: ImagePath },
 }
@@ -55,6 +57,9 @@ impl fmt::Display for Note {
             }
             Self::ElfUnreadable { path, why } => {
                 write!(formatter, "{path} looks like a program but cannot be read as one: {why}")
+            }
+            Self::NotFollowed { path, why, instead } => {
+                write!(formatter, "what {path} reaches is not known ({why}); {instead}")
             }
             Self::UsedExcluded { pattern, entries, first } => write!(
                 formatter,
