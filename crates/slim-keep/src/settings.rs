@@ -19,6 +19,8 @@ pub enum Level {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     pub level: Level,
+    /// How many of the image's layers are its base's; `None`: as the image shows it.
+    pub base_layers: Option<usize>,
     /// Kept with everything below.
     pub include_path: Vec<ImagePath>,
     /// The same, under the name of another flag (`--preserve-path`): contents always come from the pristine image.

@@ -255,6 +255,8 @@ const RECORDS: [&str; 9] = [
 ];
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn records_of_any_bytes_are_read_to_their_end(
         records in proptest::collection::vec(

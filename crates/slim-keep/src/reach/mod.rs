@@ -4,15 +4,21 @@
 //! the seeds that come back, so that what a rule brings in is followed in its turn. Rules read the pristine tree only and
 //! run nothing of the image. One that cannot understand a file says so in a note and takes the wider choice.
 
+mod application;
 mod syntax;
+
+pub use application::base::Base;
+pub(crate) use application::count_cost;
 
 use crate::context::Context;
 use crate::inspect;
 use crate::note::Note;
 use crate::observed::Observed;
+use crate::origin::Origin;
+use crate::packages::Packages;
 use crate::seed::Seed;
 use crate::settings::Level;
-use slim_image::{Entry, ImagePath, TreeError};
+use slim_image::{Config, Entry, ImagePath, TreeError};
 use std::cell::OnceCell;
 use std::io::Read as _;
 use std::rc::Rc;
@@ -47,6 +53,35 @@ pub(crate) trait Rule {
 pub(crate) struct World<'a> {
     pub context: &'a Context<'a>,
     pub observed: &'a Observed<'a>,
+    pub config: &'a Config,
+    pub origin: &'a Origin,
+    /// How many layers the base has, where the user says so.
+    pub base_layers: Option<usize>,
+    packages: OnceCell<Packages>,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(
+        context: &'a Context<'a>,
+        observed: &'a Observed<'a>,
+        config: &'a Config,
+        origin: &'a Origin,
+        base_layers: Option<usize>,
+    ) -> Self {
+        Self { context, observed, config, origin, base_layers, packages: OnceCell::new() }
+    }
+
+    /// Who owns what, read once for all rules.
+    ///
+    /// # Errors
+    /// When the image's files cannot be read.
+    pub(crate) fn packages(&self) -> Result<&Packages, TreeError> {
+        if let Some(packages) = self.packages.get() {
+            return Ok(packages);
+        }
+        let packages = Packages::read(self.context.tree)?;
+        Ok(self.packages.get_or_init(|| packages))
+    }
 }
 
 /// A regular file that is kept.
@@ -104,8 +139,8 @@ impl<'a> Reach<'a> {
         Self { world: None, rules: Vec::new() }
     }
 
-    pub(crate) fn new(level: Level, context: &'a Context<'a>, observed: &'a Observed<'a>) -> Self {
-        Self { world: Some(World { context, observed }), rules: rules(level) }
+    pub(crate) fn new(level: Level, world: World<'a>) -> Self {
+        Self { world: Some(world), rules: rules(level) }
     }
 
     /// What is reachable before any file is kept.
@@ -147,5 +182,5 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
     if level == Level::Observed {
         return Vec::new();
     }
-    Vec::new()
+    vec![Box::new(application::Application::default())]
 }
