@@ -6,6 +6,7 @@ use crate::spec::ContainerSpec;
 use crate::streams::Attached;
 use async_trait::async_trait;
 use slim_image::config::SourceImage;
+use slim_image::history::HistoryEntry;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -28,6 +29,13 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::ImageNotFound`], [`EngineError::ImageUnreadable`].
     async fn inspect_image(&self, reference: &str) -> Result<SourceImage>;
+
+    /// The steps of an image's making, the oldest first, with those that left its `layers` layers told from the others;
+    /// empty where the engine does not know.
+    ///
+    /// # Errors
+    /// [`EngineError::ImageNotFound`].
+    async fn image_history(&self, reference: &str, layers: usize) -> Result<Vec<HistoryEntry>>;
 
     /// Makes a container and does not start it.
     ///

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response};
 use slim_image::config::SourceImage;
+use slim_image::history::HistoryEntry;
 use std::io;
 use std::sync::{Arc, Mutex};
 use tokio::io::AsyncRead;
@@ -35,6 +36,14 @@ impl DockerEngine {
         image
             .into_source(reference)
             .map_err(|reason| EngineError::ImageUnreadable { reference: reference.to_owned(), reason })
+    }
+
+    pub(super) async fn find_history(&self, reference: &str, layers: usize) -> Result<Vec<HistoryEntry>> {
+        let action = || format!("ask for the history of image {reference}");
+        let path = format!("/images/{}/history", calls::encode(reference));
+        let steps: Vec<answers::Step> =
+            self.ask_as(&action, &path).await.map_err(|error| of_image(error, reference))?;
+        Ok(answers::history(steps, layers))
     }
 
     pub(super) async fn add_name(&self, image: &str, reference: &str) -> Result<()> {
