@@ -45,14 +45,14 @@ pub(crate) fn close_with(
         files: Files::default(),
         libraries: Libraries::default(),
         followed: BTreeSet::new(),
+        is_settled: false,
         reach,
     };
     closure.pending.reverse();
-    while let Some(seed) = closure.pending.pop() {
-        if closure.seen.insert(seed.clone()) {
-            closure.plant(seed)?;
-        }
-    }
+    closure.plant_all()?;
+    closure.is_settled = true;
+    closure.pending = closure.reach.settle(&closure.kept)?;
+    closure.plant_all()?;
     Ok(closure.finish())
 }
 
@@ -66,10 +66,21 @@ struct Closure<'a, 'r> {
     libraries: Libraries,
     /// Files that the rules have been shown.
     followed: BTreeSet<ImagePath>,
+    /// Whether the rules have had their say.
+    is_settled: bool,
     reach: &'a mut Reach<'r>,
 }
 
 impl Closure<'_, '_> {
+    fn plant_all(&mut self) -> Result<(), KeepError> {
+        while let Some(seed) = self.pending.pop() {
+            if self.seen.insert(seed.clone()) {
+                self.plant(seed)?;
+            }
+        }
+        Ok(())
+    }
+
     fn plant(&mut self, seed: Seed) -> Result<(), KeepError> {
         let follow = seed.extent != Extent::Link;
         let walk = if seed.observed {
@@ -130,7 +141,7 @@ impl Closure<'_, '_> {
             self.pending.extend(system::companions(path));
         }
         let what = self.files.inspect(self.context, path)?;
-        if self.followed.insert(path.clone()) {
+        if !self.is_settled && self.followed.insert(path.clone()) {
             let file = KeptFile::new(self.context, path, entry, what.clone(), seed.run);
             self.pending.extend(self.reach.follow(&file)?);
         }

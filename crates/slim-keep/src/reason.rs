@@ -180,6 +180,9 @@ impl fmt::Display for Reason {
             Self::ListedBy { directory, program } => {
                 write!(formatter, "is in {directory}, which {program} listed")
             }
+            Self::Reachable { via: Via::Package, from, what, .. } => {
+                write!(formatter, "is of the package {what}, as {from} is")
+            }
             Self::Reachable { via, from, line, what } => {
                 write!(formatter, "{} {from}", via_words(*via))?;
                 if let Some(line) = line {
@@ -229,7 +232,7 @@ fn via_words(via: Via) -> &'static str {
         Via::TimeZone => "is the time zone asked for by",
         Via::Certificates => "are the certificates asked for by",
         Via::Terminal => "describes the terminal for",
-        Via::Package => "is in the same package as",
+        Via::Package => "is of the same package as",
     }
 }
 

@@ -7,7 +7,7 @@ use slim_image::history::HistoryEntry;
 use slim_image::{Config, ImagePath, ImageTree as _, MemoryTree};
 use slim_keep::{Base, KeepSet, Level, Note, Origin, Reason, Settings, Via, keep_with_origin};
 use slim_trace::Access;
-use support::{Traced, check, entry, has};
+use support::{Traced, check, entry, has, kinds};
 
 const BASE: &str = "CMD [\"bash\"]";
 
@@ -184,6 +184,11 @@ fn links_are_kept_with_what_they_lead_to_but_not_those_that_packages_scripts_mad
         .at(2, "/app/system-tool")
         .at(2, "/etc/tool-enabled");
     let set = kept(&tree);
+    assert_eq!(kinds(&set, "/app/dangling"), ["reachable"]);
+    assert_eq!(
+        entry(&set, "/usr/bin/tool").because.first().unwrap().to_string(),
+        "is named in /app/system-tool as /usr/bin/tool"
+    );
     for path in ["/app/current", "/app/dangling", "/app/system-tool", "/usr/bin/tool"] {
         assert!(has(&set, path), "{path}");
     }

@@ -5,6 +5,7 @@
 //! run nothing of the image. One that cannot understand a file says so in a note and takes the wider choice.
 
 mod application;
+mod package;
 mod syntax;
 
 pub use application::base::Base;
@@ -16,10 +17,13 @@ use crate::note::Note;
 use crate::observed::Observed;
 use crate::origin::Origin;
 use crate::packages::Packages;
-use crate::seed::Seed;
+use crate::reason::{Reason, Via};
+use crate::seed::{Extent, Seed};
 use crate::settings::Level;
-use slim_image::{Config, Entry, ImagePath, TreeError};
+use slim_image::path::escape;
+use slim_image::{Config, Entry, ImagePath, Kind, TreeError};
 use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::rc::Rc;
 
@@ -43,11 +47,23 @@ pub(crate) trait Rule {
     /// When the image's files cannot be read.
     fn follow(&mut self, file: &KeptFile<'_>, world: &World<'_>) -> Result<Vec<Seed>, TreeError>;
 
+    /// What is kept on top of everything, once nothing more comes. Called once, after every [`Rule::follow`]; what it
+    /// brings is kept with what that itself needs, and shown to no rule.
+    ///
+    /// # Errors
+    /// When the image's files cannot be read.
+    fn settle(&mut self, _kept: &Kept, _world: &World<'_>) -> Result<Vec<Seed>, TreeError> {
+        Ok(Vec::new())
+    }
+
     /// What a person should know that no kept path tells. Called once, at the end.
     fn notes(&mut self) -> Vec<Note> {
         Vec::new()
     }
 }
+
+/// What is kept so far, with the reasons.
+pub(crate) type Kept = BTreeMap<ImagePath, BTreeSet<Reason>>;
 
 /// What every rule looks at.
 pub(crate) struct World<'a> {
@@ -82,6 +98,14 @@ impl<'a> World<'a> {
         let packages = Packages::read(self.context.tree)?;
         Ok(self.packages.get_or_init(|| packages))
     }
+}
+
+/// Seeds of a file, or of a symlink and of what it leads to.
+fn own_seeds(path: &ImagePath, entry: &Entry, reason: Reason) -> Vec<Seed> {
+    let Kind::Symlink { target } = &entry.kind else { return vec![Seed::object(path, reason)] };
+    let named =
+        Reason::Reachable { via: Via::NamedPath, from: path.clone(), line: None, what: escape(target) };
+    vec![Seed { extent: Extent::Link, ..Seed::object(path, reason) }, Seed::object(path, named)]
 }
 
 /// A regular file that is kept.
@@ -151,6 +175,14 @@ impl<'a> Reach<'a> {
         self.each(|rule, world| rule.begin(world))
     }
 
+    /// What is kept on top of everything.
+    ///
+    /// # Errors
+    /// When the image's files cannot be read.
+    pub(crate) fn settle(&mut self, kept: &Kept) -> Result<Vec<Seed>, TreeError> {
+        self.each(|rule, world| rule.settle(kept, world))
+    }
+
     /// What a kept file reaches.
     ///
     /// # Errors
@@ -182,5 +214,9 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
     if level == Level::Observed {
         return Vec::new();
     }
-    vec![Box::new(application::Application::default())]
+    let mut rules: Vec<Box<dyn Rule>> = vec![Box::new(application::Application::default())];
+    if level == Level::Package {
+        rules.push(Box::new(package::Package));
+    }
+    rules
 }

@@ -16,12 +16,12 @@ pub(crate) mod base;
 mod leftovers;
 mod places;
 
-use super::{KeptFile, Rule, World};
+use super::{KeptFile, Rule, World, own_seeds};
 use crate::keep_set::KeepSet;
 use crate::note::Note;
 use crate::packages::{PackageId, Packages, Unread};
 use crate::reason::{Reason, Via};
-use crate::seed::{Extent, Seed};
+use crate::seed::Seed;
 use base::Base;
 use places::Places;
 use slim_image::{Entry, ImagePath, Kind, TreeError};
@@ -46,7 +46,7 @@ impl Rule for Application {
             base: base.layers(),
             installed: installed(world, packages),
         };
-        let seeds = world.context.tree.walk().filter_map(|(path, entry)| files.seed(path, entry)).collect();
+        let seeds = world.context.tree.walk().flat_map(|(path, entry)| files.seeds(path, entry)).collect();
         if base.layers().is_none() {
             self.folders = places.opened;
         }
@@ -114,16 +114,13 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    fn seed(&self, path: &ImagePath, entry: &Entry) -> Option<Seed> {
-        let from = self.application(path, entry)?;
-        let reason = Reason::Reachable { via: Via::Application, from, line: None, what: String::new() };
-        let leads_somewhere = || self.world.context.walk(path.as_bytes(), true).found().is_some();
-        match entry.kind {
-            Kind::Symlink { .. } if !leads_somewhere() => {
-                Some(Seed { extent: Extent::Link, ..Seed::object(path, reason) })
-            }
-            _ => Some(Seed::object(path, reason)),
-        }
+    fn seeds(&self, path: &ImagePath, entry: &Entry) -> Vec<Seed> {
+        let Some(from) = self.application(path, entry) else { return Vec::new() };
+        own_seeds(
+            path,
+            entry,
+            Reason::Reachable { via: Via::Application, from, line: None, what: String::new() },
+        )
     }
 
     /// The folder that makes a file the application's, or itself; `None` where it is none of its files.
