@@ -12,6 +12,7 @@ mod image;
 mod inside;
 mod judgement;
 mod observe;
+mod origin;
 mod person;
 mod pipeline;
 mod policy;

@@ -6,6 +6,7 @@ use crate::error::BuildError;
 use crate::files::Files;
 use crate::image::{self, Loaded};
 use crate::observe::{self, Observation};
+use crate::origin;
 use crate::person::Person;
 use crate::policy::{self, Policies};
 use crate::progress::{Progress, Stage, Story};
@@ -14,7 +15,7 @@ use crate::state::ImageState;
 use crate::verify::{self, Check, Plan, Verdict};
 use slim_engine::Engine;
 use slim_image::SourceImage;
-use slim_keep::KeepSet;
+use slim_keep::{KeepSet, Level, Origin};
 use slim_report::{BuildReport, VerificationResult, human};
 use std::sync::Arc;
 
@@ -108,6 +109,8 @@ async fn profile_stages(
 /// What is known of the fat image and its program.
 pub struct Seen {
     pub source: SourceImage,
+    /// Not asked for where only what was observed is kept.
+    pub origin: Origin,
     pub state: ImageState,
     pub observation: Observation,
 }
@@ -222,11 +225,15 @@ async fn watch(
     source: SourceImage,
 ) -> Result<(Seen, Files), BuildError> {
     let state = ImageState::open(&settings.state_path, &source.id)?;
+    let origin = match settings.keep.level {
+        Level::Observed => Origin::default(),
+        Level::Reachable | Level::Package => origin::find(engine, &source).await,
+    };
     let (files, observation) = tokio::try_join!(
         Files::open(engine, settings, &source, &state),
         observe::observe(engine, settings, &source, story, person),
     )?;
-    Ok((Seen { source, state, observation }, files))
+    Ok((Seen { source, origin, state, observation }, files))
 }
 
 async fn keep(
@@ -238,9 +245,9 @@ async fn keep(
     let stage = story.begin(Stage::Keep);
     let keep_settings = settings.keep.clone();
     let config = seen.observation.effective_config(&seen.source, settings);
-    let trace = Arc::clone(&seen.observation.trace);
+    let (trace, origin) = (Arc::clone(&seen.observation.trace), seen.origin.clone());
     let (files, kept) = crate::error::blocking(move || {
-        let kept = slim_keep::keep(&trace, files.tree(), &config, &keep_settings)?;
+        let kept = slim_keep::keep_with_origin(&trace, files.tree(), &config, &origin, &keep_settings)?;
         Ok((files, Arc::new(kept)))
     })
     .await?;

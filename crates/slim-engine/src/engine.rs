@@ -6,6 +6,7 @@ use crate::spec::ContainerSpec;
 use crate::streams::Attached;
 use async_trait::async_trait;
 use slim_image::config::SourceImage;
+use slim_image::history::HistoryEntry;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -35,6 +36,13 @@ pub trait Engine: Send + Sync {
     async fn local_layers(&self, _image: &str) -> Result<Option<Vec<PathBuf>>> {
         Ok(None)
     }
+
+    /// The steps of an image's making, the oldest first, with those that left its `layers` layers told from the others;
+    /// empty where the engine does not know.
+    ///
+    /// # Errors
+    /// [`EngineError::ImageNotFound`].
+    async fn image_history(&self, reference: &str, layers: usize) -> Result<Vec<HistoryEntry>>;
 
     /// Makes a container and does not start it.
     ///

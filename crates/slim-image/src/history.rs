@@ -1,4 +1,5 @@
-//! The history of a slim image: what `docker history` shows, as a Dockerfile would say it.
+//! The history of an image: what `docker history` shows. That of a slim image is written as a Dockerfile would say it;
+//! that of a fat one is read where an engine tells it.
 
 use crate::config::{Config, Healthcheck};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,52 @@ pub struct HistoryEntry {
     /// Whether the step left no layer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
+}
+
+/// Instructions that never leave a layer.
+const WITHOUT_LAYER: [&str; 13] = [
+    "ARG",
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+];
+
+/// Finds out which steps left a layer, where an engine tells only how many bytes each added: a step of no bytes may have
+/// left one (of directories alone) or not. `steps`: the oldest first, each with its bytes; `layers`: how many the image
+/// has. `None` where that cannot be told.
+#[must_use]
+pub fn with_layers(steps: Vec<(HistoryEntry, u64)>, layers: usize) -> Option<Vec<HistoryEntry>> {
+    let is_open = |entry: &HistoryEntry, size: u64| size == 0 && !WITHOUT_LAYER.contains(&instruction(entry));
+    let choices: [fn(&str) -> bool; 4] =
+        [|_| true, |_| false, |instruction| instruction != "WORKDIR", |instruction| instruction == "WORKDIR"];
+    let left = |entry: &HistoryEntry, size: u64, choice: fn(&str) -> bool| {
+        size > 0 || (is_open(entry, size) && choice(instruction(entry)))
+    };
+    let fits = |choice: &fn(&str) -> bool| {
+        steps.iter().filter(|(entry, size)| left(entry, *size, *choice)).count() == layers
+    };
+    let choice = choices.into_iter().find(fits)?;
+    let entries = steps.into_iter().map(|(entry, size)| {
+        let empty_layer = !left(&entry, size, choice);
+        HistoryEntry { empty_layer, ..entry }
+    });
+    Some(entries.collect())
+}
+
+/// The first word of a step, without the classic builder's preface.
+fn instruction(step: &HistoryEntry) -> &str {
+    let text = step.created_by.as_deref().unwrap_or_default();
+    let line = text.split_once("#(nop)").map_or(text, |(_, rest)| rest);
+    line.split_whitespace().next().unwrap_or_default()
 }
 
 /// The history of an image with one content layer and this config.
@@ -140,6 +187,29 @@ mod tests {
         let history = of(&config, Some("2024-01-01T00:00:00Z"));
         assert_eq!(history.iter().map(|step| step.empty_layer).collect::<Vec<_>>(), [false, true]);
         assert_eq!(history[0].created_by.as_deref(), Some("COPY files in /"));
+    }
+
+    fn left_layers(steps: &[(&str, u64)], layers: usize) -> Option<Vec<bool>> {
+        let entry =
+            |line: &str| HistoryEntry { created_by: Some(line.to_owned()), ..HistoryEntry::default() };
+        let steps = steps.iter().map(|(line, size)| (entry(line), *size)).collect();
+        Some(with_layers(steps, layers)?.iter().map(|step| !step.empty_layer).collect())
+    }
+
+    #[test]
+    fn steps_that_left_layers_are_told_by_their_bytes_and_the_number_of_layers() {
+        let classic = [
+            ("/bin/sh -c #(nop) ADD file:1 in /", 9),
+            ("/bin/sh -c #(nop)  CMD [\"bash\"]", 0),
+            ("/bin/sh -c mkdir /a", 0),
+        ];
+        assert_eq!(left_layers(&classic, 2), Some(vec![true, false, true]));
+        assert_eq!(left_layers(&classic, 1), Some(vec![true, false, false]));
+        assert_eq!(left_layers(&classic, 3), None);
+        let mixed = [("WORKDIR /a", 0), ("RUN mkdir /b # buildkit", 0), ("ENV A=1", 0), ("COPY a /b", 1)];
+        assert_eq!(left_layers(&mixed, 3), Some(vec![true, true, false, true]));
+        assert_eq!(left_layers(&mixed, 2), Some(vec![false, true, false, true]));
+        assert_eq!(left_layers(&[], 0), Some(vec![]));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::error::KeepError;
 use crate::inspect::{File, Files};
 use crate::keep_set::{KeepSet, Kept, add_reason};
 use crate::note::Note;
+use crate::reach::{KeptFile, Reach};
 use crate::reason::Reason;
 use crate::seed::{Extent, Seed};
 use crate::walk::End;
@@ -22,6 +23,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// # Errors
 /// When the image's files cannot be read.
 pub fn close(seeds: Vec<Seed>, context: &Context<'_>) -> Result<KeepSet, KeepError> {
+    close_with(seeds, context, &mut Reach::nothing())
+}
+
+/// Keeps the seeds, everything that they need, and what the rules find that they can reach.
+///
+/// # Errors
+/// When the image's files cannot be read.
+pub(crate) fn close_with(
+    mut seeds: Vec<Seed>,
+    context: &Context<'_>,
+    reach: &mut Reach<'_>,
+) -> Result<KeepSet, KeepError> {
+    seeds.extend(reach.begin()?);
     let mut closure = Closure {
         context,
         kept: BTreeMap::new(),
@@ -30,17 +44,19 @@ pub fn close(seeds: Vec<Seed>, context: &Context<'_>) -> Result<KeepSet, KeepErr
         pending: seeds,
         files: Files::default(),
         libraries: Libraries::default(),
+        followed: BTreeSet::new(),
+        is_settled: false,
+        reach,
     };
     closure.pending.reverse();
-    while let Some(seed) = closure.pending.pop() {
-        if closure.seen.insert(seed.clone()) {
-            closure.plant(seed)?;
-        }
-    }
+    closure.plant_all()?;
+    closure.is_settled = true;
+    closure.pending = closure.reach.settle(&closure.kept)?;
+    closure.plant_all()?;
     Ok(closure.finish())
 }
 
-struct Closure<'a> {
+struct Closure<'a, 'r> {
     context: &'a Context<'a>,
     kept: BTreeMap<ImagePath, BTreeSet<Reason>>,
     notes: BTreeSet<Note>,
@@ -48,9 +64,23 @@ struct Closure<'a> {
     pending: Vec<Seed>,
     files: Files,
     libraries: Libraries,
+    /// Files that the rules have been shown.
+    followed: BTreeSet<ImagePath>,
+    /// Whether the rules have had their say.
+    is_settled: bool,
+    reach: &'a mut Reach<'r>,
 }
 
-impl Closure<'_> {
+impl Closure<'_, '_> {
+    fn plant_all(&mut self) -> Result<(), KeepError> {
+        while let Some(seed) = self.pending.pop() {
+            if self.seen.insert(seed.clone()) {
+                self.plant(seed)?;
+            }
+        }
+        Ok(())
+    }
+
     fn plant(&mut self, seed: Seed) -> Result<(), KeepError> {
         let follow = seed.extent != Extent::Link;
         let walk = if seed.observed {
@@ -110,7 +140,12 @@ impl Closure<'_> {
         if self.context.name_services {
             self.pending.extend(system::companions(path));
         }
-        match self.files.inspect(self.context, path)? {
+        let what = self.files.inspect(self.context, path)?;
+        if !self.is_settled && self.followed.insert(path.clone()) {
+            let file = KeptFile::new(self.context, path, entry, what.clone(), seed.run);
+            self.pending.extend(self.reach.follow(&file)?);
+        }
+        match what {
             // The libraries of a library that an object needs were looked up for that object, as the loader does it.
             File::Elf(headers) if !matches!(seed.reason, Reason::NeededLibrary { .. }) => {
                 let needs = self.libraries.needs(self.context, &mut self.files, path, &headers)?;
@@ -166,6 +201,7 @@ impl Closure<'_> {
         let names: BTreeSet<&[u8]> = self.kept.keys().map(ImagePath::file_name).collect();
         self.notes.extend(self.libraries.notes(&|name| names.contains(name)));
         self.notes.extend(self.files.notes);
+        self.notes.extend(self.reach.notes());
         let entries = self.kept.into_iter().filter_map(|(path, because)| {
             let entry = self.context.entry(&path)?.clone();
             Some((path, Kept { entry, because }))

@@ -1,6 +1,6 @@
 //! All rules together.
 
-use crate::close::close;
+use crate::close::close_with;
 use crate::context::{Context, Mounts};
 use crate::error::KeepError;
 use crate::exclude::Exclusions;
@@ -8,10 +8,25 @@ use crate::keep_set::KeepSet;
 use crate::listing::left_out;
 use crate::note::Note;
 use crate::observed::Observed;
+use crate::origin::Origin;
+use crate::reach::{Reach, World, count_cost};
 use crate::settings::Settings;
 use crate::{directories, entrypoint, includes, listing, observed, sweep, system};
 use slim_image::{Config, ImagePath, ImageTree};
 use slim_trace::Trace;
+
+/// Decides what the slim image holds, where nothing is known of how the fat one was made.
+///
+/// # Errors
+/// As [`keep_with_origin`].
+pub fn keep(
+    trace: &Trace,
+    tree: &dyn ImageTree,
+    config: &Config,
+    settings: &Settings,
+) -> Result<KeepSet, KeepError> {
+    keep_with_origin(trace, tree, config, &Origin::default(), settings)
+}
 
 /// Decides what the slim image holds.
 ///
@@ -20,10 +35,11 @@ use slim_trace::Trace;
 ///
 /// # Errors
 /// When the image's files cannot be read, when it does not have what a flag asks for, or a pattern is none.
-pub fn keep(
+pub fn keep_with_origin(
     trace: &Trace,
     tree: &dyn ImageTree,
     config: &Config,
+    origin: &Origin,
     settings: &Settings,
 ) -> Result<KeepSet, KeepError> {
     let context = Context {
@@ -42,7 +58,9 @@ pub fn keep(
     seeds.extend(directories::seeds(&context, config)?);
     seeds.extend(system::seeds(settings));
 
-    let mut set = close(seeds, &context)?;
+    let world = World::new(&context, &seen, config, origin, settings.base_layers);
+    let mut set = close_with(seeds, &context, &mut Reach::new(settings.level, world))?;
+    count_cost(&mut set);
     let is_kept = |path: &ImagePath| set.contains(path);
     let mut notes = listings.notes(&context, &is_kept);
     notes.extend(sweeps.programs.into_iter().filter_map(|(program, swept)| {

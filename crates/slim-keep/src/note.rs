@@ -1,5 +1,6 @@
 //! What a person should know about a decision that no kept path tells.
 
+use crate::reach::Base;
 use serde::{Deserialize, Serialize};
 use slim_image::ImagePath;
 use std::fmt;
@@ -20,6 +21,13 @@ pub enum Note {
     LoaderMissing { by: ImagePath, loader: String },
     /// A file begins as ELF does but cannot be read as such.
     ElfUnreadable { path: ImagePath, why: String },
+    /// A rule cannot tell what a file reaches, and took the wider choice.
+    NotFollowed { path: ImagePath, why: String, instead: String },
+    /// Which files count as the application's own: those above the base, or those in these folders where the base is not
+    /// known. `files` and `bytes`: what is kept for no other reason.
+    Application { base: Base, folders: Vec<ImagePath>, files: usize, bytes: u64 },
+    /// A record of installed packages cannot be read, so that their files seem to be nobody's.
+    PackagesUnread { record: ImagePath, why: String },
     /// An exclude pattern took away what the program used.
     UsedExcluded { pattern: String, entries: usize, first: ImagePath },
 }
@@ -56,6 +64,29 @@ impl fmt::Display for Note {
             Self::ElfUnreadable { path, why } => {
                 write!(formatter, "{path} looks like a program but cannot be read as one: {why}")
             }
+            Self::NotFollowed { path, why, instead } => {
+                write!(formatter, "what {path} reaches is not known ({why}); {instead}")
+            }
+            Self::Application { base, folders, files, bytes } => {
+                match base {
+                    Base::Unknown { why } if folders.is_empty() => {
+                        return write!(formatter, "no folder is known to be the application's own ({why})");
+                    }
+                    Base::Unknown { why } => {
+                        write!(formatter, "files of no package in {} ({why})", listed(folders))?;
+                    }
+                    known => write!(formatter, "files of no package that came after {known}")?,
+                }
+                let kept = counted(*files, "is", "are");
+                write!(
+                    formatter,
+                    " count as the application's own; {kept} kept for that alone ({})",
+                    size(*bytes)
+                )
+            }
+            Self::PackagesUnread { record, why } => {
+                write!(formatter, "which files are of the packages in {record} is not known: {why}")
+            }
             Self::UsedExcluded { pattern, entries, first } => write!(
                 formatter,
                 "--exclude-pattern {pattern} takes away {} that the program used, {first} among them",
@@ -67,6 +98,16 @@ impl fmt::Display for Note {
 
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The first few of many paths.
+fn listed(paths: &[ImagePath]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = paths.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if paths.len() > SHOWN {
+        text.push_str(&format!(" and {} more", paths.len() - SHOWN));
+    }
+    text
 }
 
 /// Decimal units, as engines print sizes.

@@ -48,8 +48,45 @@ pub enum Reason {
     Certificates,
     /// The program listed the directory that holds it.
     ListedBy { directory: ImagePath, program: String },
+    /// A kept file can reach it without having been seen to: `what` is the name under which `from` asks for it (a
+    /// module, a command, a path), at this line (from 1) where the rule knows one.
+    Reachable { via: Via, from: ImagePath, line: Option<u32>, what: String },
     /// A flag asked for it.
     Included { flag: String, value: String },
+}
+
+/// By which rule a kept file reaches another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// It is one of the application's own files; `from` is the file or directory that makes it one.
+    Application,
+    /// A library that is opened at run time by name: NSS, PAM, gconv, providers, plug-ins.
+    DynamicLibrary,
+    /// A command that a script calls.
+    ShellCommand,
+    /// A module that a Python file imports.
+    PythonImport,
+    /// What Python looks for beside a module or package that it imports: metadata, data, bundled libraries.
+    PythonCompanion,
+    /// A module that a JavaScript file requires or imports.
+    NodeImport,
+    /// What Node.js looks for beside a module: package.json, add-ons, views.
+    NodeCompanion,
+    Ruby,
+    Php,
+    Java,
+    Perl,
+    DotNet,
+    Erlang,
+    /// An absolute path in the text of a configuration file or script.
+    NamedPath,
+    Locale,
+    TimeZone,
+    Certificates,
+    Terminal,
+    /// A file of the package that `from` is of.
+    Package,
 }
 
 /// Which part of the system looks for a file.
@@ -90,6 +127,7 @@ impl Reason {
             Self::System { .. } => "system",
             Self::Certificates => "certificates",
             Self::ListedBy { .. } => "listed-by",
+            Self::Reachable { .. } => "reachable",
             Self::Included { .. } => "included",
         }
     }
@@ -142,6 +180,16 @@ impl fmt::Display for Reason {
             Self::ListedBy { directory, program } => {
                 write!(formatter, "is in {directory}, which {program} listed")
             }
+            Self::Reachable { via: Via::Package, from, what, .. } => {
+                write!(formatter, "is of the package {what}, as {from} is")
+            }
+            Self::Reachable { via, from, line, what } => {
+                write!(formatter, "{} {from}", via_words(*via))?;
+                if let Some(line) = line {
+                    write!(formatter, ":{line}")?;
+                }
+                if what.is_empty() { Ok(()) } else { write!(formatter, " as {what}") }
+            }
             Self::Included { flag, value } if value.is_empty() => {
                 write!(formatter, "was asked for by {flag}")
             }
@@ -168,6 +216,23 @@ fn access_words(access: Access) -> &'static str {
         Access::Remove => "removed it",
         Access::Mount => "named it in a mount",
         Access::Missing => "found it missing",
+    }
+}
+
+fn via_words(via: Via) -> &'static str {
+    match via {
+        Via::Application => "is the application's own, as",
+        Via::DynamicLibrary => "is opened at run time by",
+        Via::ShellCommand => "is called by",
+        Via::PythonImport | Via::NodeImport => "is imported by",
+        Via::PythonCompanion | Via::NodeCompanion => "is looked for beside",
+        Via::Ruby | Via::Php | Via::Java | Via::Perl | Via::DotNet | Via::Erlang => "is loaded by",
+        Via::NamedPath => "is named in",
+        Via::Locale => "is the locale asked for by",
+        Via::TimeZone => "is the time zone asked for by",
+        Via::Certificates => "are the certificates asked for by",
+        Via::Terminal => "describes the terminal for",
+        Via::Package => "is of the same package as",
     }
 }
 

@@ -3,9 +3,24 @@
 use slim_image::{Entry, ImagePath};
 use std::collections::BTreeMap;
 
+/// How much is kept beyond what was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// The trace, and what must follow from it.
+    #[default]
+    Observed,
+    /// And what the kept program can reach without having been exercised: see [`crate::reach`].
+    Reachable,
+    /// And every file of each package of which one file is kept.
+    Package,
+}
+
 /// Resolved flags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    pub level: Level,
+    /// How many of the image's layers are its base's; `None`: as the image shows it.
+    pub base_layers: Option<usize>,
     /// Kept with everything below.
     pub include_path: Vec<ImagePath>,
     /// The same, under the name of another flag (`--preserve-path`): contents always come from the pristine image.

@@ -8,6 +8,7 @@ use crate::ports::parse_key;
 use serde::{Deserialize, Deserializer};
 use slim_image::config::{Config, SourceImage};
 use slim_image::digest::Digest;
+use slim_image::history::{HistoryEntry, with_layers};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -356,6 +357,29 @@ impl Image {
     }
 }
 
+/// One step of an image's making.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Step {
+    created_by: String,
+    comment: String,
+    size: u64,
+}
+
+/// The steps, which the engine tells newest first, with those that left a layer told from the others.
+pub(super) fn history(steps: Vec<Step>, layers: usize) -> Vec<HistoryEntry> {
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    let steps = steps.into_iter().rev().map(|step| {
+        let entry = HistoryEntry {
+            created_by: given(step.created_by),
+            comment: given(step.comment),
+            ..HistoryEntry::default()
+        };
+        (entry, step.size)
+    });
+    with_layers(steps.collect(), layers).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,6 +434,17 @@ mod tests {
             (other.runtime.as_str(), other.runtime_version.as_str(), other.local),
             ("crun", "", false)
         );
+    }
+
+    #[test]
+    fn a_history_is_turned_round_and_tells_its_layers() {
+        let steps = |text| serde_json::from_str::<Vec<Step>>(text).unwrap();
+        let text = r#"[{"Id":"<missing>","CreatedBy":"CMD [\"a\"]","Size":0,"Tags":null,"Comment":""},
+                       {"CreatedBy":"","Comment":"Imported from -","Size":5}]"#;
+        let history = history(steps(text), 1);
+        assert_eq!(history.iter().map(|step| step.empty_layer).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(history[0].comment.as_deref(), Some("Imported from -"));
+        assert!(super::history(steps(text), 7).is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response};
 use slim_image::config::SourceImage;
+use slim_image::history::HistoryEntry;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -51,6 +52,14 @@ impl DockerEngine {
         let action = || format!("inspect image {reference}");
         let path = format!("/images/{}/json", calls::encode(reference));
         self.ask_as(&action, &path).await.map_err(|error| of_image(error, reference))
+    }
+
+    pub(super) async fn find_history(&self, reference: &str, layers: usize) -> Result<Vec<HistoryEntry>> {
+        let action = || format!("ask for the history of image {reference}");
+        let path = format!("/images/{}/history", calls::encode(reference));
+        let steps: Vec<answers::Step> =
+            self.ask_as(&action, &path).await.map_err(|error| of_image(error, reference))?;
+        Ok(answers::history(steps, layers))
     }
 
     pub(super) async fn add_name(&self, image: &str, reference: &str) -> Result<()> {

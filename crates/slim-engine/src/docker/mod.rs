@@ -22,6 +22,7 @@ use bollard::query_parameters::{
 };
 use bytes::Bytes;
 use slim_image::config::SourceImage;
+use slim_image::history::HistoryEntry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +133,10 @@ impl Engine for DockerEngine {
 
     async fn local_layers(&self, image: &str) -> Result<Option<Vec<PathBuf>>> {
         self.find_layers(image).await
+    }
+
+    async fn image_history(&self, reference: &str, layers: usize) -> Result<Vec<HistoryEntry>> {
+        self.find_history(reference, layers).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
