@@ -258,7 +258,8 @@ fn verdict(
     Verdict::All
 }
 
-fn is_fundamental(context: &Context<'_>, directory: &ImagePath) -> bool {
+/// Whether a directory is one of those whose entries say nothing about the program that names it.
+pub(crate) fn is_fundamental(context: &Context<'_>, directory: &ImagePath) -> bool {
     let Ok(text) = std::str::from_utf8(directory.as_bytes()) else { return false };
     let is_library_directory = directory
         .parent()

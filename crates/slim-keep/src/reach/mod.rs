@@ -4,12 +4,19 @@
 //! the seeds that come back, so that what a rule brings in is followed in its turn. Rules read the pristine tree only and
 //! run nothing of the image. One that cannot understand a file says so in a note and takes the wider choice.
 
+mod certificates;
+mod dynamic;
+mod locale;
+mod seeds;
 mod syntax;
+mod terminal;
+mod time_zone;
 
 use crate::context::Context;
 use crate::inspect;
 use crate::note::Note;
 use crate::observed::Observed;
+use crate::reason::Via;
 use crate::seed::Seed;
 use crate::settings::Level;
 use slim_image::{Entry, ImagePath, TreeError};
@@ -147,5 +154,11 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
     if level == Level::Observed {
         return Vec::new();
     }
-    Vec::new()
+    vec![
+        Box::new(dynamic::Dynamic::default()),
+        Box::new(locale::Locale::default()),
+        Box::new(time_zone::TimeZone::default()),
+        Box::new(certificates::Certificates::default()),
+        Box::new(terminal::Terminal),
+    ]
 }
