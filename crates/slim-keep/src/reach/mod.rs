@@ -7,6 +7,7 @@
 mod certificates;
 mod dynamic;
 mod locale;
+mod named_paths;
 mod seeds;
 mod syntax;
 mod terminal;
@@ -156,6 +157,7 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
     }
     vec![
         Box::new(dynamic::Dynamic::default()),
+        Box::new(named_paths::NamedPaths::default()),
         Box::new(locale::Locale::default()),
         Box::new(time_zone::TimeZone::default()),
         Box::new(certificates::Certificates::default()),
