@@ -42,6 +42,8 @@ pub struct Environment {
     pub working_directory: String,
     /// HOME, where the image sets it.
     pub home: Option<String>,
+    /// Every variable that the image sets; of one set twice the last value.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl Mounts {
@@ -90,7 +92,19 @@ impl Environment {
             python_path: directories("PYTHONPATH"),
             working_directory,
             home: config.env_value("HOME").filter(|home| home.starts_with('/')).map(str::to_owned),
+            variables: config
+                .env
+                .iter()
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
         }
+    }
+
+    /// The value of a variable; one that is set to nothing counts as not set.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// A path as the program's first process sees it.

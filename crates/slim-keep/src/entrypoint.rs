@@ -10,7 +10,7 @@ use slim_image::Config;
 
 /// What runs shell forms where the image sets no SHELL.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
-const SHELLS: [&str; 6] = ["ash", "bash", "dash", "ksh", "sh", "zsh"];
+pub(crate) const SHELLS: [&str; 6] = ["ash", "bash", "dash", "ksh", "sh", "zsh"];
 /// Words before a command's name in a shell line.
 const PREFIXES: [&str; 14] = [
     "!", "builtin", "command", "do", "elif", "else", "env", "exec", "if", "nohup", "then", "time", "until",
@@ -56,7 +56,13 @@ fn command(context: &Context<'_>, words: &[String], reason: &dyn Fn(&str) -> Rea
     }
 }
 
-fn shell_line(context: &Context<'_>, line: &str, reason: &dyn Fn(&str) -> Reason, seeds: &mut Vec<Seed>) {
+/// Keeps the programs and files that a line for a shell names, as far as they can be seen without running it.
+pub(crate) fn shell_line(
+    context: &Context<'_>,
+    line: &str,
+    reason: &dyn Fn(&str) -> Reason,
+    seeds: &mut Vec<Seed>,
+) {
     let mut is_command = true;
     for word in shell_words(line) {
         match word {

@@ -272,6 +272,14 @@ pub(crate) fn is_fundamental(context: &Context<'_>, directory: &ImagePath) -> bo
     !(MAY_HOLD_THE_PROGRAM.contains(&text) && is_working_directory())
 }
 
+/// Whether a directory lies among the system's own, and is not that of the application there (`/usr/src/app`, `/usr/local/tomcat`).
+pub(crate) fn is_of_the_system(context: &Context<'_>, directory: &ImagePath) -> bool {
+    const APPLICATIONS: [&str; 2] = ["/usr/local", "/usr/src"];
+    const NONE: [&str; 3] = ["/usr/local/include", "/usr/local/lib", "/usr/local/share"];
+    let is_in = |places: &[&str]| places.iter().any(|place| directory.is_within(&ImagePath::from(*place)));
+    is_fundamental(context, directory) || (is_in(&SYSTEM) && (!is_in(&APPLICATIONS) || is_in(&NONE)))
+}
+
 fn is_big_system_directory(context: &Context<'_>, directory: &ImagePath) -> bool {
     if !SYSTEM.iter().any(|system| directory.is_within(&ImagePath::from(*system))) {
         return false;

@@ -37,6 +37,8 @@ pub(crate) struct Program {
     pub name: String,
     /// The first argument's last component.
     pub called: String,
+    /// All arguments, the first among them.
+    pub arguments: Vec<String>,
     pub is_python: bool,
 }
 
@@ -71,7 +73,8 @@ impl<'t> Observed<'t> {
 
     /// The program of a process; of one that the trace does not know, an empty name.
     pub(crate) fn program(&self, process: ProcessId) -> &Program {
-        const UNKNOWN: &Program = &Program { name: String::new(), called: String::new(), is_python: false };
+        const UNKNOWN: &Program =
+            &Program { name: String::new(), called: String::new(), arguments: Vec::new(), is_python: false };
         self.programs.get(process.0 as usize).unwrap_or(UNKNOWN)
     }
 }
@@ -160,6 +163,7 @@ fn program(process: &Process) -> Program {
     Program {
         is_python: python::is_interpreter(name.as_bytes()),
         called: called.rsplit('/').next().unwrap_or_default().to_owned(),
+        arguments: process.argv.clone(),
         name,
     }
 }

@@ -20,6 +20,11 @@ const PROGRAM_HEADERS_MAX: u32 = 4096;
 const DYNAMIC_MAX: u64 = 1 << 20;
 /// PATH_MAX.
 const INTERPRETER_MAX: u64 = 4096;
+/// Bytes of a segment of notes; real ones have some hundred.
+const NOTES_MAX: u64 = 64 << 10;
+/// The note by which a file says what it opens at run time: its type, of the owner `FDO` (the ELF dlopen metadata
+/// specification of the UAPI group).
+const NOTE_DLOPEN: u32 = 0x407c_0c0a;
 
 /// What decides which files the loader takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +41,10 @@ pub(crate) struct Headers {
     pub runpath: Option<Vec<u8>>,
     /// DF_1_NODEFLIB: libraries are not looked for in the default directories.
     pub no_default_directories: bool,
+    /// Where in the file the dynamic section's names lie, those of symbols among them: start and length.
+    pub names: Option<(u64, u64)>,
+    /// Contents of the notes about what is opened at run time: JSON.
+    pub opened: Vec<Vec<u8>>,
 }
 
 /// A loader takes only libraries of its own kind.
@@ -90,6 +99,8 @@ fn read_class<E: FileHeader<Endian = Endianness>>(
         rpath: None,
         runpath: None,
         no_default_directories: false,
+        names: None,
+        opened: Vec::new(),
     };
     for segment in segments {
         match segment.p_type(endian) {
@@ -102,6 +113,7 @@ fn read_class<E: FileHeader<Endian = Endianness>>(
                 headers.interpreter = Some(name.to_vec()).filter(|name| !name.is_empty());
             }
             elf::PT_DYNAMIC => read_dynamic::<E>(&mut headers, cache, endian, segments, segment)?,
+            elf::PT_NOTE => headers.opened.extend(read_notes::<E>(cache, endian, segment)),
             _ => {}
         }
     }
@@ -124,6 +136,7 @@ fn read_dynamic<E: FileHeader<Endian = Endianness>>(
     let value = |tag| entries().find(|entry| entry.tag(endian) == tag).map(|entry| entry.val(endian));
     let strings = value(elf::DT_STRTAB).and_then(|address| offset_of::<E>(endian, segments, address));
     let strings_size = value(elf::DT_STRSZ).unwrap_or(0);
+    headers.names = strings.map(|start| (start, strings_size));
     let string = |at: u64| {
         let start = strings.ok_or(Malformed("its names are nowhere in the file"))?;
         let range = start.saturating_add(at)..start.saturating_add(strings_size);
@@ -141,6 +154,27 @@ fn read_dynamic<E: FileHeader<Endian = Endianness>>(
         }
     }
     Ok(())
+}
+
+/// What a segment of notes says about what is opened at run time. The loader does not look at notes, so that one that
+/// cannot be read says nothing.
+fn read_notes<E: FileHeader<Endian = Endianness>>(
+    cache: &Cache<'_, '_>,
+    endian: Endianness,
+    segment: &E::ProgramHeader,
+) -> Vec<Vec<u8>> {
+    let mut opened = Vec::new();
+    if segment.file_range(endian).1 > NOTES_MAX {
+        return opened;
+    }
+    if let Ok(Some(mut notes)) = segment.notes(endian, cache) {
+        while let Ok(Some(note)) = notes.next() {
+            if note.name() == b"FDO" && note.n_type(endian).0 == NOTE_DLOPEN {
+                opened.push(note.desc().to_vec());
+            }
+        }
+    }
+    opened
 }
 
 /// Where in the file an address of the loaded program lies.

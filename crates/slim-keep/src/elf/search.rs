@@ -90,6 +90,29 @@ impl Libraries {
         Ok(seeds)
     }
 
+    /// Where the loader finds a library that an object opens by this name at run time, with its variants for other
+    /// processors; nothing where the image does not have it.
+    ///
+    /// # Errors
+    /// When the image's files cannot be read.
+    pub(crate) fn locate(
+        &mut self,
+        context: &Context<'_>,
+        files: &mut Files,
+        (object, headers): (&ImagePath, &Headers),
+        soname: &[u8],
+    ) -> Result<Vec<Vec<u8>>, TreeError> {
+        let image = self.image(context)?;
+        let load = Load {
+            object: object.clone(),
+            origin: directory_of(object.as_bytes()),
+            inherited: Vec::new(),
+            library_c: library_c(headers, &image),
+        };
+        let places = Search::new(context, &image, &load, headers)?.find(files, soname)?;
+        Ok(places.into_iter().map(|(place, _)| place).collect())
+    }
+
     /// What was not found. A library that is kept under its name (`kept`) was found by the program itself.
     pub(crate) fn notes(&self, kept: &dyn Fn(&[u8]) -> bool) -> Vec<Note> {
         let libraries = self

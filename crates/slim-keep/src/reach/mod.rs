@@ -5,8 +5,15 @@
 //! run nothing of the image. One that cannot understand a file says so in a note and takes the wider choice.
 
 mod application;
+mod certificates;
+mod dynamic;
+mod locale;
+mod named_paths;
 mod package;
+mod seeds;
 mod syntax;
+mod terminal;
+mod time_zone;
 
 pub use application::base::Base;
 pub(crate) use application::count_cost;
@@ -214,7 +221,15 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
     if level == Level::Observed {
         return Vec::new();
     }
-    let mut rules: Vec<Box<dyn Rule>> = vec![Box::new(application::Application::default())];
+    let mut rules: Vec<Box<dyn Rule>> = vec![
+        Box::new(application::Application::default()),
+        Box::new(dynamic::Dynamic::default()),
+        Box::new(named_paths::NamedPaths::default()),
+        Box::new(locale::Locale::default()),
+        Box::new(time_zone::TimeZone::default()),
+        Box::new(certificates::Certificates::default()),
+        Box::new(terminal::Terminal),
+    ];
     if level == Level::Package {
         rules.push(Box::new(package::Package));
     }

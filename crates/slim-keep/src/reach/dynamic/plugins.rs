@@ -1,0 +1,266 @@
+//! Plug-ins: a program that opened one shared object from a directory of its own may open another one from there next
+//! time — a picture in another format, an SQL extension.
+//!
+//! A directory of plug-ins is one from which a process opened a shared object that no opened ELF file needs by name, and
+//! that is neither a directory of the loader's nor one of a language or family with a rule of its own. Three ways lead to
+//! an object in it. The program listed the directory: then the rule about listings has kept what lies there. Text names
+//! the object — a configuration file (`load_module modules/ngx_foo.so;`), an argument, a variable: then a configuration
+//! that does not name a sibling does not load it, and the sibling stays out. Or the program made the name up, from what it
+//! was asked for: then its siblings are kept, up to a size.
+
+use super::World;
+use crate::inspect::{File, Files};
+use crate::listing;
+use crate::note::Note;
+use crate::observed::{Touch, counts};
+use crate::reach::Via;
+use crate::reach::seeds::Asks;
+use crate::seed::Seed;
+use memchr::memmem;
+use slim_image::{self as image, ImagePath, Kind, TreeError};
+use slim_trace::{Access, ProcessId};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// More in a directory than this is not kept for having one of it seen.
+const BYTES_MAX: u64 = 24 << 20;
+/// Texts that may name an object: longer ones are no configuration, and of many the first are enough.
+const TEXT_MAX: u64 = 256 << 10;
+const TEXTS_MAX: usize = 200;
+/// The loader's directories as they are everywhere; those for one machine are told by their name.
+const OF_THE_LOADER: [&str; 9] = [
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+];
+/// Components of directories whose objects belong to a language or to another rule.
+const OF_OTHER_RULES: [&[u8]; 20] = [
+    b"dist-packages",
+    b"dotnet",
+    b"ebin",
+    b"erlang",
+    b"gconv",
+    b"gems",
+    b"glibc-hwcaps",
+    b"jvm",
+    b"krb5",
+    b"lib-dynload",
+    b"node_modules",
+    b"ossl-modules",
+    b"perl",
+    b"perl5",
+    b"php",
+    b"ruby",
+    b"sasl2",
+    b"security",
+    b"site-packages",
+    b"site_ruby",
+];
+
+/// The siblings of objects that were opened under names made up by the program.
+pub(super) fn seeds(
+    world: &World<'_>,
+    files: &mut Files,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Seed>, TreeError> {
+    let candidates = candidates(world);
+    if candidates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let needed = needed(world, files)?;
+    let mut texts: BTreeMap<ProcessId, Vec<Vec<u8>>> = BTreeMap::new();
+    let mut seeds = Vec::new();
+    let mut decided = BTreeSet::new();
+    for (object, processes) in candidates {
+        let Some(directory) = object.parent() else { continue };
+        let is_plugin = !needed.contains(object.file_name())
+            && matches!(files.inspect(world.context, &object)?, File::Elf(headers) if headers.interpreter.is_none());
+        if !is_plugin || decided.contains(&directory) {
+            continue;
+        }
+        let mut is_named = false;
+        for process in processes {
+            let texts = match texts.entry(process) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(texts_of(world, process)?),
+            };
+            is_named |= texts.iter().any(|text| names(text, object.file_name()));
+        }
+        if !is_named {
+            siblings(world, &object, &directory, &mut seeds, notes);
+            decided.insert(directory);
+        }
+    }
+    Ok(seeds)
+}
+
+/// Shared objects in directories that may be of plug-ins, and who opened them.
+fn candidates(world: &World<'_>) -> BTreeMap<ImagePath, BTreeSet<ProcessId>> {
+    let mut candidates: BTreeMap<ImagePath, BTreeSet<ProcessId>> = BTreeMap::new();
+    for touch in world.observed.touches.iter().filter(|touch| is_opened(touch)) {
+        let Some(object) = touch.object.as_ref().filter(|object| is_shared_object(object.file_name())) else {
+            continue;
+        };
+        if object.parent().is_some_and(|directory| may_hold_plugins(world, &directory)) {
+            candidates.entry(object.clone()).or_default().insert(touch.access.process);
+        }
+    }
+    candidates
+}
+
+fn is_opened(touch: &Touch<'_>) -> bool {
+    touch.access.access.contains(&Access::Open) && touch.access.phases.iter().any(|phase| counts(*phase))
+}
+
+/// `foo.so`, `libfoo.so.1`; not `foo.cpython-311-x86_64-linux-gnu.so` and `foo.abi3.so`, which are Python's.
+fn is_shared_object(name: &[u8]) -> bool {
+    let is_pythons = memmem::find(name, b".cpython-").is_some() || name.ends_with(b".abi3.so");
+    (name.ends_with(b".so") || memmem::find(name, b".so.").is_some()) && !is_pythons
+}
+
+fn may_hold_plugins(world: &World<'_>, directory: &ImagePath) -> bool {
+    let context = world.context;
+    let components = || directory.as_bytes().split(|byte| *byte == b'/');
+    let is_the_loaders = OF_THE_LOADER.iter().any(|place| place.as_bytes() == directory.as_bytes())
+        || directory.parent().is_some_and(|parent| {
+            let name = directory.file_name();
+            matches!(parent.as_bytes(), b"/lib" | b"/usr/lib" | b"/usr/local/lib")
+                && (memmem::find(name, b"-linux-").is_some() || name.ends_with(b"-linux"))
+        })
+        || context.environment.library_path.iter().any(|place| place.as_bytes() == directory.as_bytes());
+    let is_of_another_rule = components().any(|component| {
+        OF_OTHER_RULES.binary_search(&component).is_ok()
+            || component.starts_with(b"engines-")
+            || component.ends_with(b".libs")
+    });
+    let is_a_python_package = context.entry(&directory.join("__init__.py")).is_some();
+    !is_the_loaders
+        && !is_of_another_rule
+        && !is_a_python_package
+        && !listing::is_fundamental(context, directory)
+}
+
+/// The names that opened ELF files need: what has one of them was loaded with another file, not opened by name.
+fn needed(world: &World<'_>, files: &mut Files) -> Result<BTreeSet<Vec<u8>>, TreeError> {
+    let mut needed = BTreeSet::new();
+    let opened = world.observed.touches.iter().filter(|touch| is_use(touch));
+    let objects: BTreeSet<&ImagePath> = opened.filter_map(|touch| touch.object.as_ref()).collect();
+    for object in objects {
+        let is_program = world.context.entry(object).is_some_and(|entry| entry.mode & 0o111 != 0);
+        if !is_program && !is_shared_object(object.file_name()) {
+            continue;
+        }
+        if let File::Elf(headers) = files.inspect(world.context, object)? {
+            needed.extend(headers.needed.iter().chain(&headers.wanted).map(|name| base(name).to_vec()));
+        }
+    }
+    // A name is often a symlink to the file.
+    let links = world.observed.touches.iter().filter_map(|touch| {
+        let name = touch.access.path.as_bytes();
+        let object = touch.object.as_ref()?;
+        needed.contains(base(name)).then(|| object.file_name().to_vec())
+    });
+    let links: Vec<Vec<u8>> = links.collect();
+    needed.extend(links);
+    Ok(needed)
+}
+
+fn is_use(touch: &Touch<'_>) -> bool {
+    touch.access.access.iter().any(|access| matches!(access, Access::Open | Access::Execute))
+}
+
+fn base(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// What a process was told in text: its arguments, the environment, and the files that it opened and that may be
+/// configuration.
+fn texts_of(world: &World<'_>, process: ProcessId) -> Result<Vec<Vec<u8>>, TreeError> {
+    let context = world.context;
+    let program = world.observed.program(process);
+    let variables = context.environment.variables.values();
+    let mut texts: Vec<Vec<u8>> =
+        program.arguments.iter().chain(variables).map(|text| text.as_bytes().to_vec()).collect();
+    let opened =
+        world.observed.touches.iter().filter(|touch| touch.access.process == process && is_opened(touch));
+    let paths: BTreeSet<&ImagePath> = opened.filter_map(|touch| touch.object.as_ref()).collect();
+    for path in paths.into_iter().filter(|path| may_be_configuration(world, path)).take(TEXTS_MAX) {
+        texts.push(context.read(path.as_bytes(), TEXT_MAX)?);
+    }
+    Ok(texts)
+}
+
+fn may_be_configuration(world: &World<'_>, path: &ImagePath) -> bool {
+    let Some(image::Entry { kind: Kind::File { size }, mode, .. }) = world.context.entry(path) else {
+        return false;
+    };
+    (1..=TEXT_MAX).contains(size) && mode & 0o111 == 0 && !is_shared_object(path.file_name())
+}
+
+/// Whether a text names an object, with or without its ending: `extension=curl`, `plugin_load = "auth_socket.so"`.
+fn names(text: &[u8], object: &[u8]) -> bool {
+    let stem = memmem::find(object, b".so").map_or(object, |end| &object[..end]);
+    let goes_on = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    !stem.is_empty()
+        && memmem::find_iter(text, stem).any(|at| {
+            !goes_on(at.checked_sub(1).and_then(|before| text.get(before)))
+                && !goes_on(text.get(at + stem.len()))
+        })
+}
+
+fn siblings(
+    world: &World<'_>,
+    object: &ImagePath,
+    directory: &ImagePath,
+    seeds: &mut Vec<Seed>,
+    notes: &mut Vec<Note>,
+) {
+    let context = world.context;
+    let names = context.tree.read_dir(directory).into_iter();
+    // libtool's `.la` files are what its loader reads first.
+    let names = names.filter(|name| is_shared_object(name) || name.ends_with(b".la"));
+    let paths: Vec<ImagePath> = names.map(|name| directory.join(name)).collect();
+    let bytes: u64 = paths.iter().filter_map(|path| context.entry(path)).map(image::Entry::size).sum();
+    if bytes > BYTES_MAX {
+        notes.push(Note::NotFollowed {
+            path: object.clone(),
+            why: format!("{directory} holds {} MB of plug-ins", bytes / 1_000_000),
+            instead: "only those that were seen are kept".to_owned(),
+        });
+        return;
+    }
+    let asks = Asks::new(Via::DynamicLibrary, object, "a plug-in of the same directory");
+    seeds.extend(paths.iter().map(|path| asks.object(path)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_components_are_sorted_for_the_search() {
+        assert!(OF_OTHER_RULES.is_sorted());
+    }
+
+    #[test]
+    fn a_text_names_an_object_as_a_word() {
+        let object = b"ngx_http_echo_module.so";
+        assert!(names(b"load_module modules/ngx_http_echo_module.so;", object));
+        assert!(names(b"x = ngx_http_echo_module\n", object));
+        assert!(!names(b"my_ngx_http_echo_module", object));
+        assert!(!names(b"ngx_http_echo_module_too", object));
+    }
+
+    #[test]
+    fn extension_modules_of_python_are_no_plugins() {
+        assert!(is_shared_object(b"png.so") && is_shared_object(b"libx.so.1"));
+        assert!(!is_shared_object(b"_x.cpython-311-x86_64-linux-gnu.so") && !is_shared_object(b"_y.abi3.so"));
+        assert!(!is_shared_object(b"x.sort"));
+    }
+}
