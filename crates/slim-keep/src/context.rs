@@ -42,6 +42,8 @@ pub struct Environment {
     pub working_directory: String,
     /// HOME, where the image sets it.
     pub home: Option<String>,
+    /// Everything that the image sets.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl Mounts {
@@ -90,7 +92,19 @@ impl Environment {
             python_path: directories("PYTHONPATH"),
             working_directory,
             home: config.env_value("HOME").filter(|home| home.starts_with('/')).map(str::to_owned),
+            variables: config
+                .env
+                .iter()
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
         }
+    }
+
+    /// The absolute directories of a variable that lists them with colons.
+    pub(crate) fn directories(&self, variable: &str) -> Vec<Vec<u8>> {
+        let value = self.variables.get(variable).map(String::as_str).unwrap_or_default();
+        value.split(':').filter(|part| part.starts_with('/')).map(|part| part.as_bytes().to_vec()).collect()
     }
 
     /// A path as the program's first process sees it.
