@@ -6,10 +6,13 @@
 
 mod json;
 mod node;
+mod php;
 mod places;
 mod syntax;
 #[cfg(test)]
 mod testing;
+mod value;
+mod waiting;
 
 use crate::context::Context;
 use crate::inspect;
@@ -152,5 +155,5 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
     if level == Level::Observed {
         return Vec::new();
     }
-    vec![Box::<node::Node>::default()]
+    vec![Box::<node::Node>::default(), Box::<php::Php>::default()]
 }

@@ -62,6 +62,21 @@ pub(crate) fn below(context: &Context<'_>, top: &ImagePath, depth: usize) -> Vec
     files
 }
 
+/// The regular files of one folder that a path made of these ends can mean; the suffix names no other folder.
+pub(crate) fn fitting(context: &Context<'_>, prefix: &[u8], suffix: &[u8]) -> Vec<ImagePath> {
+    let stem = prefix.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let Some(folder) = directory(context, directory_of(prefix)) else { return Vec::new() };
+    let mut files = inside(context, &folder);
+    files.retain(|path| {
+        let name = path.file_name();
+        name.len() >= stem.len() + suffix.len()
+            && name.starts_with(stem)
+            && name.ends_with(suffix)
+            && context.file(path.as_bytes()).is_some()
+    });
+    files
+}
+
 /// Bytes of all regular files below a directory.
 pub(crate) fn size_below(context: &Context<'_>, top: &ImagePath) -> u64 {
     let files = below(context, top, usize::MAX);

@@ -1,21 +1,21 @@
 //! Rule: what a JavaScript file requires or imports, and what Node.js looks for beside it.
 //!
 //! Files are followed once the image is known to run them: a kept Node.js, whichever of both comes first. From there the
-//! graph is that of the text ([`requests`], with names put together as [`value`] can) and of Node's own algorithms
+//! graph is that of the text ([`requests`], with names put together as [`evaluation`] can) and of Node's own algorithms
 //! ([`resolver`]); that a package.json lists a dependency is no reason to keep it. A name that is computed widens to the
 //! folder that its constant beginning names; one of which nothing is known widens to the file's own folder in the
 //! application, and to nothing in a package, where it is mostly a name that the application hands in.
 
 mod addons;
+mod evaluation;
 mod requests;
 mod resolver;
-mod value;
 
 use self::addons::Platform;
 use self::requests::{Ask, Loader, Request};
 use self::resolver::{Found, Resolver, package_root};
-use self::value::Value;
 use super::places::{because, below, directory, directory_of, ending, inside, join, objects};
+use super::value::Value;
 use super::{KeptFile, Rule, World};
 use crate::context::Context;
 use crate::inspect::File;

@@ -1,8 +1,9 @@
 //! What a JavaScript file asks for: modules, files beside it, directories that it reads whole.
 
-use super::value::{Evaluation, Value, arguments, called, last_name};
+use super::evaluation::{Evaluation, arguments, called, last_name};
 use crate::reach::places::holds;
 use crate::reach::syntax::{self, Language, line_of, text_of};
+use crate::reach::value::Value;
 use slim_image::ImagePath;
 use std::collections::BTreeSet;
 use tree_sitter::Node;

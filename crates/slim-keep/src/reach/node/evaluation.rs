@@ -3,6 +3,7 @@
 
 use crate::reach::places::directory_of;
 use crate::reach::syntax::text_of;
+use crate::reach::value::{Value, either, product};
 use slim_image::ImagePath;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,60 +13,6 @@ use tree_sitter::Node;
 const DEPTH: u32 = 40;
 /// Expressions of one file that are looked into: names bound to names bound to names multiply.
 const STEPS: u32 = 200_000;
-/// What an expression can come to, as `condition ? a : b`.
-const ALTERNATIVES: usize = 8;
-/// PATH_MAX.
-const LENGTH: usize = 4096;
-
-/// What a string is known to be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Value {
-    /// What it begins with.
-    pub prefix: Vec<u8>,
-    /// What it ends with after something that is not known; `None` where the prefix is all of it.
-    pub rest: Option<Vec<u8>>,
-    /// Whether it was made from the place of the file itself.
-    pub anchored: bool,
-}
-
-impl Value {
-    pub(super) fn known(text: impl Into<Vec<u8>>) -> Self {
-        Self { prefix: text.into(), rest: None, anchored: false }
-    }
-
-    pub(super) fn unknown() -> Self {
-        Self { prefix: Vec::new(), rest: Some(Vec::new()), anchored: false }
-    }
-
-    /// The whole string, where it is known.
-    pub(super) fn whole(&self) -> Option<&[u8]> {
-        if self.rest.is_none() { Some(&self.prefix) } else { None }
-    }
-
-    fn anchored(text: impl Into<Vec<u8>>) -> Self {
-        Self { anchored: true, ..Self::known(text) }
-    }
-
-    fn then(&self, next: &Self) -> Self {
-        let mut value = self.clone();
-        value.anchored |= next.anchored;
-        match &mut value.rest {
-            None => {
-                value.prefix.extend_from_slice(&next.prefix);
-                value.rest.clone_from(&next.rest);
-            }
-            Some(rest) => match &next.rest {
-                None => rest.extend_from_slice(&next.prefix),
-                Some(end) => rest.clone_from(end),
-            },
-        }
-        if value.prefix.len() > LENGTH || value.rest.as_ref().is_some_and(|rest| rest.len() > LENGTH) {
-            return Self::unknown();
-        }
-        value
-    }
-}
-
 /// Evaluates expressions of one file.
 pub(super) struct Evaluation<'t> {
     text: &'t [u8],
@@ -278,17 +225,6 @@ fn is_of_require(call: Node<'_>, text: &[u8]) -> bool {
         let name = text_of(object, text);
         name == b"import.meta" || name.to_ascii_lowercase().ends_with(b"require")
     })
-}
-
-fn product(left: &[Value], right: &[Value]) -> Vec<Value> {
-    let pairs = left.iter().flat_map(|left| right.iter().map(move |right| left.then(right)));
-    pairs.take(ALTERNATIVES).collect()
-}
-
-fn either(mut left: Vec<Value>, right: Vec<Value>) -> Vec<Value> {
-    left.extend(right);
-    left.truncate(ALTERNATIVES);
-    left
 }
 
 /// The value of a string literal.
