@@ -8,6 +8,9 @@ use std::rc::Rc;
 /// Longer files are no text that a person wrote.
 const TEXT_MAX: u64 = 8 << 20;
 
+/// A file and its contents.
+pub(crate) type Text = (ImagePath, Rc<[u8]>);
+
 /// Whether a language's runtime is kept, and what was kept before it.
 #[derive(Default)]
 pub(crate) struct Waiting {
@@ -26,7 +29,7 @@ impl Waiting {
         context: &Context<'_>,
         is_runtime: bool,
         is_source: bool,
-    ) -> Result<Vec<(ImagePath, Rc<[u8]>)>, TreeError> {
+    ) -> Result<Vec<Text>, TreeError> {
         let mut texts = Vec::new();
         if is_runtime && !self.is_over {
             self.is_over = true;
