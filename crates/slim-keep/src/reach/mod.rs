@@ -6,8 +6,10 @@
 
 mod json;
 mod node;
+mod perl;
 mod php;
 mod places;
+mod ruby;
 mod syntax;
 #[cfg(test)]
 mod testing;
@@ -155,5 +157,10 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
     if level == Level::Observed {
         return Vec::new();
     }
-    vec![Box::<node::Node>::default(), Box::<php::Php>::default()]
+    vec![
+        Box::<node::Node>::default(),
+        Box::<php::Php>::default(),
+        Box::<ruby::Ruby>::default(),
+        Box::<perl::Perl>::default(),
+    ]
 }
