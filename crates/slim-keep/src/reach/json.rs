@@ -1,5 +1,5 @@
 //! JSON as rules read it: text, lists and tables in the order of the file, since the first matching key of a table
-//! decides in package.json. Whatever else stands there is nothing.
+//! decides in package.json. Of the rest only truth is told from nothing.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -9,8 +9,10 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Json {
-    /// Null, a number, true or false.
+    /// Null, a number or false.
     Nothing,
+    /// True.
+    Yes,
     Text(String),
     List(Vec<Json>),
     Table(Vec<(String, Json)>),
@@ -61,8 +63,8 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Json::Nothing)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Nothing)
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(if value { Json::Yes } else { Json::Nothing })
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Json, E> {

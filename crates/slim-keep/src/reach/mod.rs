@@ -4,6 +4,9 @@
 //! the seeds that come back, so that what a rule brings in is followed in its turn. Rules read the pristine tree only and
 //! run nothing of the image. One that cannot understand a file says so in a note and takes the wider choice.
 
+mod dotnet;
+mod erlang;
+mod java;
 mod json;
 mod node;
 mod perl;
@@ -162,5 +165,8 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
         Box::<php::Php>::default(),
         Box::<ruby::Ruby>::default(),
         Box::<perl::Perl>::default(),
+        Box::<java::Java>::default(),
+        Box::<dotnet::DotNet>::default(),
+        Box::<erlang::Erlang>::default(),
     ]
 }

@@ -83,6 +83,25 @@ pub(crate) fn size_below(context: &Context<'_>, top: &ImagePath) -> u64 {
     files.iter().filter_map(|path| context.entry(path)).map(Entry::size).sum()
 }
 
+/// The directories of libraries that the loader knows without being told, as they stand in the image.
+pub(crate) fn library_directories(context: &Context<'_>) -> Vec<ImagePath> {
+    let mut places =
+        vec![ImagePath::from("/usr/lib"), ImagePath::from("/usr/lib64"), ImagePath::from("/lib")];
+    for top in ["/usr/lib", "/lib"] {
+        let machines =
+            directory(context, top.as_bytes()).map(|place| inside(context, &place)).unwrap_or_default();
+        places.extend(machines.into_iter().filter(|place| holds(place.file_name(), b"-linux-")));
+    }
+    places.retain(|place| directory(context, place.as_bytes()).is_some());
+    places
+}
+
+/// Files of those directories whose names begin so.
+pub(crate) fn libraries(context: &Context<'_>, start: &str) -> Vec<ImagePath> {
+    let places = library_directories(context);
+    places.iter().flat_map(|place| fitting(context, place.join(start).as_bytes(), b"")).collect()
+}
+
 /// The reason that `from` asks for something under the name `what`.
 pub(crate) fn because(via: Via, from: &ImagePath, line: Option<u32>, what: &[u8]) -> Reason {
     Reason::Reachable { via, from: from.clone(), line, what: escape(what) }

@@ -6,9 +6,8 @@ use crate::reach::Reach;
 use crate::reason::Reason;
 use crate::seed::Seed;
 use crate::settings::Level;
-use slim_image::{Config, ImagePath, ImageTree, Kind, MemoryTree};
-use slim_trace::Trace;
-use std::collections::BTreeSet;
+use slim_image::{Config, ImagePath, ImageTree as _, Kind, MemoryTree};
+use slim_trace::{Phase, Process, Trace, TracedPath};
 
 /// The smallest ELF file that reads as a program of x86-64: a header without program headers.
 pub(crate) fn elf() -> Vec<u8> {
@@ -20,21 +19,43 @@ pub(crate) fn elf() -> Vec<u8> {
     bytes
 }
 
-/// All files and links that the rules keep of a tree from these paths on, but for `without` and symlinked directories'
-/// own entries.
-pub(crate) fn keep_from(tree: &MemoryTree, seeds: &[&str], without: &[&str]) -> Vec<String> {
-    keep_with(tree, &Config::default(), seeds, without)
+/// An image and what was seen of it.
+pub(crate) struct Run<'a> {
+    tree: &'a MemoryTree,
+    pub config: Config,
+    trace: Trace,
 }
 
-pub(crate) fn keep_with(tree: &MemoryTree, config: &Config, seeds: &[&str], without: &[&str]) -> Vec<String> {
-    let context = Context { name_services: false, ..Context::new(tree, config) };
-    let trace = Trace::empty("sha256:00");
-    let observed = Observed::new(&trace, &context);
-    let mut reach = Reach::new(Level::Reachable, &context, &observed);
-    let seeds = seeds.iter().map(|path| Seed::program(path, Reason::WorkingDirectory)).collect();
-    let set = crate::close::close_with(seeds, &context, &mut reach).unwrap();
-    let without: BTreeSet<ImagePath> = without.iter().map(|path| ImagePath::from(*path)).collect();
-    let kept = set.entries.keys().filter(|path| !without.contains(*path));
-    let kept = kept.filter(|path| tree.entry(path).is_some_and(|entry| entry.kind != Kind::Directory));
-    kept.map(ToString::to_string).collect()
+impl<'a> Run<'a> {
+    pub(crate) fn new(tree: &'a MemoryTree) -> Self {
+        Self { tree, config: Config::default(), trace: Trace::empty("sha256:00") }
+    }
+
+    /// A process that was run.
+    pub(crate) fn process(mut self, executable: &str, argv: &[&str]) -> Self {
+        self.trace.processes.push(Process {
+            parent: None,
+            began: Phase::Startup,
+            executable: Some(TracedPath::new(executable)),
+            invoked_as: None,
+            interpreter: None,
+            shebang: Vec::new(),
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+        });
+        self
+    }
+
+    /// All files and links that the rules keep from these paths on, but for the paths themselves.
+    pub(crate) fn keep(&self, seeds: &[&str]) -> Vec<String> {
+        let context = Context { name_services: false, ..Context::new(self.tree, &self.config) };
+        let observed = Observed::new(&self.trace, &context);
+        let mut reach = Reach::new(Level::Reachable, &context, &observed);
+        let planted = seeds.iter().map(|path| Seed::program(path, Reason::WorkingDirectory)).collect();
+        let set = crate::close::close_with(planted, &context, &mut reach).unwrap();
+        let without: Vec<ImagePath> = seeds.iter().map(|path| ImagePath::from(*path)).collect();
+        let kept = set.entries.keys().filter(|path| !without.contains(*path));
+        let kept =
+            kept.filter(|path| self.tree.entry(path).is_some_and(|entry| entry.kind != Kind::Directory));
+        kept.map(ToString::to_string).collect()
+    }
 }

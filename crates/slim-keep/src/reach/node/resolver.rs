@@ -350,7 +350,7 @@ impl<'a> LookUp<'a> {
         let Some(left) = self.targets.checked_sub(1) else { return Ok(false) };
         self.targets = left;
         match target {
-            Json::Nothing => Ok(false),
+            Json::Nothing | Json::Yes => Ok(false),
             Json::Text(text) => {
                 let path = replace_star(text.as_bytes(), matched);
                 if path.starts_with(b"./") {

@@ -1,6 +1,6 @@
 //! Whole images: what is kept of them from an entrypoint on.
 
-use crate::reach::testing::{elf, keep_from};
+use crate::reach::testing::{Run, elf};
 use slim_image::MemoryTree;
 
 /// A tree with a Node.js and these files.
@@ -10,7 +10,7 @@ fn image(files: &[(&str, &str)]) -> MemoryTree {
 }
 
 fn kept(tree: &MemoryTree) -> Vec<String> {
-    keep_from(tree, &["/app/main.js", "/usr/bin/node"], &["/app/main.js", "/usr/bin/node"])
+    Run::new(tree).keep(&["/app/main.js", "/usr/bin/node"])
 }
 
 #[test]
@@ -46,12 +46,12 @@ fn lazy_requires_are_kept_and_unused_dependencies_are_not() {
 fn without_a_runtime_nothing_is_followed_and_its_order_does_not_matter() {
     let files = [("/app/main.js", "require('./a')"), ("/app/a.js", "")];
     let plain = files.iter().fold(MemoryTree::new(), |tree, (path, text)| tree.file(*path, 0o644, text));
-    assert!(keep_from(&plain, &["/app/main.js"], &["/app/main.js"]).is_empty());
+    assert!(Run::new(&plain).keep(&["/app/main.js"]).is_empty());
     let script = plain.file("/usr/bin/node", 0o755, "#!/bin/sh\n");
     assert!(kept(&script).is_empty());
     let tree = image(&files);
     for order in [["/app/main.js", "/usr/bin/node"], ["/usr/bin/node", "/app/main.js"]] {
-        assert_eq!(keep_from(&tree, &order, &order), ["/app/a.js"]);
+        assert_eq!(Run::new(&tree).keep(&order), ["/app/a.js"]);
     }
 }
 

@@ -205,13 +205,13 @@ fn is_source(file: &KeptFile<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::reach::testing::{elf, keep_from};
+    use crate::reach::testing::{Run, elf};
     use slim_image::MemoryTree;
 
     fn kept(runtime: &str, files: &[(&str, &str)]) -> Vec<String> {
         let tree = MemoryTree::new().file(runtime, 0o755, elf());
         let tree = files.iter().fold(tree, |tree, (path, text)| tree.file(*path, 0o644, text));
-        keep_from(&tree, &["/app/run.pl", runtime], &["/app/run.pl", runtime])
+        Run::new(&tree).keep(&["/app/run.pl", runtime])
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Whole images: what is kept of them from an entrypoint on.
 
-use crate::reach::testing::{elf, keep_from};
+use crate::reach::testing::{Run, elf};
 use slim_image::MemoryTree;
 
 fn kept(runtime: &str, files: &[(&str, &str)]) -> Vec<String> {
     let tree = MemoryTree::new().file(runtime, 0o755, elf());
     let tree = files.iter().fold(tree, |tree, (path, text)| tree.file(*path, 0o644, text));
-    keep_from(&tree, &[runtime, "/app/index.php"], &[runtime, "/app/index.php"])
+    Run::new(&tree).keep(&[runtime, "/app/index.php"])
 }
 
 const INSTALLED: &str = r#"{"packages": [

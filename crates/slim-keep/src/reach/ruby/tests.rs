@@ -1,12 +1,12 @@
 //! Whole images: what is kept of them from an entrypoint on.
 
-use crate::reach::testing::{elf, keep_from};
+use crate::reach::testing::{Run, elf};
 use slim_image::MemoryTree;
 
 fn kept(runtime: &str, files: &[(&str, &str)]) -> Vec<String> {
     let tree = MemoryTree::new().file(runtime, 0o755, elf());
     let tree = files.iter().fold(tree, |tree, (path, text)| tree.file(*path, 0o644, text));
-    keep_from(&tree, &["/app/app.rb", runtime], &["/app/app.rb", runtime])
+    Run::new(&tree).keep(&["/app/app.rb", runtime])
 }
 
 #[test]
