@@ -107,6 +107,12 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The absolute directories of a variable that lists them with colons.
+    pub(crate) fn directories(&self, variable: &str) -> Vec<Vec<u8>> {
+        let value = self.variables.get(variable).map(String::as_str).unwrap_or_default();
+        value.split(':').filter(|part| part.starts_with('/')).map(|part| part.as_bytes().to_vec()).collect()
+    }
+
     /// A path as the program's first process sees it.
     #[must_use]
     pub fn absolute(&self, path: &str) -> String {

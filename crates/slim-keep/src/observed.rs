@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A trace with every path looked up.
 pub(crate) struct Observed<'t> {
+    pub trace: &'t Trace,
     pub touches: Vec<Touch<'t>>,
     pub programs: Vec<Program>,
     /// Directories from which Python processes took modules, also by way of `__pycache__`. All processes together: a
@@ -63,7 +64,7 @@ impl<'t> Observed<'t> {
             }
             touches.push(Touch { access, name, object });
         }
-        let mut observed = Self { touches, programs, imported_from: BTreeSet::new() };
+        let mut observed = Self { trace, touches, programs, imported_from: BTreeSet::new() };
         let of_python =
             observed.touches.iter().filter(|touch| observed.program(touch.access.process).is_python);
         let modules = of_python.filter_map(|touch| touch.object.as_ref());

@@ -6,14 +6,27 @@
 
 mod application;
 mod certificates;
+mod dotnet;
 mod dynamic;
+mod erlang;
+mod java;
+mod json;
 mod locale;
 mod named_paths;
+mod node;
 mod package;
+mod perl;
+mod php;
+mod places;
+mod ruby;
 mod seeds;
 mod syntax;
 mod terminal;
+#[cfg(test)]
+mod testing;
 mod time_zone;
+mod value;
+mod waiting;
 
 pub use application::base::Base;
 pub(crate) use application::count_cost;
@@ -229,6 +242,13 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
         Box::new(time_zone::TimeZone::default()),
         Box::new(certificates::Certificates::default()),
         Box::new(terminal::Terminal),
+        Box::<node::Node>::default(),
+        Box::<php::Php>::default(),
+        Box::<ruby::Ruby>::default(),
+        Box::<perl::Perl>::default(),
+        Box::<java::Java>::default(),
+        Box::<dotnet::DotNet>::default(),
+        Box::<erlang::Erlang>::default(),
     ];
     if level == Level::Package {
         rules.push(Box::new(package::Package));
