@@ -4,6 +4,8 @@
 //! the seeds that come back, so that what a rule brings in is followed in its turn. Rules read the pristine tree only and
 //! run nothing of the image. One that cannot understand a file says so in a note and takes the wider choice.
 
+mod glob;
+mod shell;
 mod syntax;
 
 use crate::context::Context;
@@ -147,5 +149,5 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
     if level == Level::Observed {
         return Vec::new();
     }
-    Vec::new()
+    vec![Box::new(shell::Shell::default())]
 }
