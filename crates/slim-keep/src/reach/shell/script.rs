@@ -18,6 +18,8 @@ use tree_sitter::{Node, Tree};
 pub(in crate::reach) const TEXT_MAX: usize = 512 << 10;
 /// Files and texts that one script reads.
 const PARTS_MAX: usize = 128;
+/// Bytes of all of them.
+const BYTES_MAX: usize = 2 << 20;
 /// Files that one word with wildcards stands for.
 const FILES_MAX: usize = 256;
 
@@ -67,6 +69,8 @@ struct Reader<'a> {
     context: &'a Context<'a>,
     parts: Vec<Rc<Part>>,
     texts: BTreeSet<(Option<ImagePath>, Rc<[u8]>)>,
+    /// Bytes that may still be taken up.
+    left: usize,
     variables: Variables,
     functions: BTreeSet<String>,
     script: Script,
@@ -92,6 +96,7 @@ pub(in crate::reach) fn read(
         context,
         parts: Vec::new(),
         texts: BTreeSet::new(),
+        left: BYTES_MAX,
         variables,
         functions: BTreeSet::new(),
         script: Script::default(),
@@ -112,9 +117,10 @@ impl Reader<'_> {
     /// Takes a text up and notes what it sets and defines.
     fn add(&mut self, file: Option<ImagePath>, before: u32, text: &Rc<[u8]>) {
         let text: Rc<[u8]> = if text.len() > TEXT_MAX { Rc::from(&text[..TEXT_MAX]) } else { text.clone() };
-        if self.parts.len() >= PARTS_MAX || !self.texts.insert((file.clone(), text.clone())) {
+        if self.parts.len() >= PARTS_MAX || text.len() > self.left || !self.texts.insert((file.clone(), text.clone())) {
             return;
         }
+        self.left -= text.len();
         let Some(tree) = parse(Language::Bash, &text) else { return };
         let part = Rc::new(Part { file, before, text, tree });
         self.declare(&part);

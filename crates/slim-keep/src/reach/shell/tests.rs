@@ -310,8 +310,7 @@ _main() {
 }
 if ! _is_sourced; then _main "$@"; fi
 "#;
-    let names = [
-        "bash", "chmod", "chown", "env", "find", "gosu", "gunzip", "id", "initdb", "ls", "mkdir", "pg_ctl",
+    let names = ["bash", "cat", "chmod", "chown", "env", "find", "gosu", "gunzip", "id", "initdb", "ls", "mkdir", "pg_ctl",
         "postgres", "psql",
     ];
     assert_eq!(called(script), names);
@@ -399,15 +398,7 @@ fn any_bytes_end_in_bounded_time() {
         "{ ( if ".repeat(50_000),
         "`".repeat(100_001),
     ] {
-        let begin = Instant::now();
-        let name = text[..8].to_owned();
-        let bytes: Rc<[u8]> = Rc::from(text.into_bytes());
-        let tree = crate::reach::syntax::parse(crate::reach::syntax::Language::Bash, &bytes);
-        let parsed = begin.elapsed();
-        let count = tree.map(|tree| crate::reach::syntax::nodes(&tree).count());
-        let walked = begin.elapsed();
-        read(&context, None, &bytes).unwrap();
-        println!("{name:?} {parsed:?} {walked:?} {count:?} {:?}", begin.elapsed());
+        read(&context, None, &Rc::from(text.into_bytes())).unwrap();
     }
     read(&context, None, &Rc::from((0..=255).cycle().take(100_000).collect::<Vec<u8>>())).unwrap();
     assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
