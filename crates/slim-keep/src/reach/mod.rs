@@ -5,6 +5,7 @@
 //! run nothing of the image. One that cannot understand a file says so in a note and takes the wider choice.
 
 mod glob;
+mod python;
 mod shell;
 mod syntax;
 
@@ -149,5 +150,5 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
     if level == Level::Observed {
         return Vec::new();
     }
-    vec![Box::new(shell::Shell::default())]
+    vec![Box::new(shell::Shell::default()), Box::new(python::Python::default())]
 }
