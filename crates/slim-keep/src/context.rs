@@ -20,6 +20,8 @@ pub struct Context<'a> {
     pub tree: &'a dyn ImageTree,
     pub mounts: Mounts,
     pub environment: Environment,
+    /// What the image says about running it, less what the user does not want kept for its sake.
+    pub config: Config,
     pub exclusions: Exclusions,
     /// Whether a kept C library brings its look-up of hosts and users.
     pub name_services: bool,
@@ -128,6 +130,7 @@ impl<'a> Context<'a> {
             tree,
             mounts: Mounts::default(),
             environment: Environment::new(config),
+            config: config.clone(),
             exclusions: Exclusions::default(),
             name_services: true,
         }

@@ -42,7 +42,9 @@ pub fn keep_with_origin(
     origin: &Origin,
     settings: &Settings,
 ) -> Result<KeepSet, KeepError> {
+    let healthcheck = config.healthcheck.clone().filter(|_| !settings.without_healthcheck);
     let context = Context {
+        config: Config { healthcheck, ..config.clone() },
         mounts: Mounts::new(&trace.mounts),
         exclusions: Exclusions::new(&settings.exclude_pattern)?,
         name_services: !settings.without_name_services,

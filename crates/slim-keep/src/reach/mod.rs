@@ -9,6 +9,7 @@ mod certificates;
 mod dotnet;
 mod dynamic;
 mod erlang;
+mod glob;
 mod java;
 mod json;
 mod locale;
@@ -18,8 +19,10 @@ mod package;
 mod perl;
 mod php;
 mod places;
+mod python;
 mod ruby;
 mod seeds;
+mod shell;
 mod syntax;
 mod terminal;
 #[cfg(test)]
@@ -242,6 +245,8 @@ fn rules(level: Level) -> Vec<Box<dyn Rule>> {
         Box::new(time_zone::TimeZone::default()),
         Box::new(certificates::Certificates::default()),
         Box::new(terminal::Terminal),
+        Box::<shell::Shell>::default(),
+        Box::<python::Python>::default(),
         Box::<node::Node>::default(),
         Box::<php::Php>::default(),
         Box::<ruby::Ruby>::default(),
