@@ -2,7 +2,8 @@
 
 use crate::context::Context;
 use crate::observed::Observed;
-use crate::reach::Reach;
+use crate::origin::Origin;
+use crate::reach::{Reach, World};
 use crate::reason::Reason;
 use crate::seed::Seed;
 use crate::settings::Level;
@@ -49,7 +50,9 @@ impl<'a> Run<'a> {
     pub(crate) fn keep(&self, seeds: &[&str]) -> Vec<String> {
         let context = Context { name_services: false, ..Context::new(self.tree, &self.config) };
         let observed = Observed::new(&self.trace, &context);
-        let mut reach = Reach::new(Level::Reachable, &context, &observed);
+        let origin = Origin::default();
+        let world = World::new(&context, &observed, &self.config, &origin, None);
+        let mut reach = Reach::new(Level::Reachable, world);
         let planted = seeds.iter().map(|path| Seed::program(path, Reason::WorkingDirectory)).collect();
         let set = crate::close::close_with(planted, &context, &mut reach).unwrap();
         let without: Vec<ImagePath> = seeds.iter().map(|path| ImagePath::from(*path)).collect();
