@@ -58,6 +58,12 @@ fn opener(constants: &[&str]) -> Vec<u8> {
     compile(&format!("{}{code}", holding(constants)), &["-shared", "-fPIC"])
 }
 
+/// A program that a loader loads.
+fn dynamic_program(constants: &[&str]) -> Vec<u8> {
+    let code = format!("{} void _start(void) {{}}", holding(constants));
+    compile(&code, &["-pie", "-fPIE", "-Wl,--dynamic-linker=/lib/ld.so"])
+}
+
 /// A program with no libraries.
 fn static_program(constants: &[&str], more: &str) -> Vec<u8> {
     compile(&format!("{}{more} void _start(void) {{}}", holding(constants)), &["-static"])
@@ -336,9 +342,16 @@ fn an_archive_of_all_locales_is_a_remark() {
     assert!(notes(&set)[0].contains("LANG=de_DE.UTF-8 may be one of them"), "{:?}", notes(&set));
 }
 
+/// As the real one, it can be run.
+fn c_library() -> Vec<u8> {
+    let constants = ["/usr/share/zoneinfo", "/usr/share/zoneinfo/more"];
+    let interpreter = "__attribute__((section(\".interp\"))) const char interpreter[] = \"/lib/ld.so\";";
+    compile(&format!("{}{interpreter}", holding(&constants)), &["-shared", "-fPIC", "-Wl,-soname,libc.so.6"])
+}
+
 fn zones() -> MemoryTree {
     MemoryTree::new()
-        .file("/usr/lib/libc.so.6", 0o644, library(&["/usr/share/zoneinfo"]))
+        .file("/usr/lib/libc.so.6", 0o755, c_library())
         .file("/usr/share/zoneinfo/Etc/UTC", 0o644, "x")
         .file("/usr/share/zoneinfo/Europe/Berlin", 0o644, "x")
         .file("/usr/share/zoneinfo/Europe/Paris", 0o644, "x")
@@ -381,6 +394,16 @@ fn a_static_program_whose_constants_show_it_gets_zones_and_nothing_else() {
         let set = reachable(&opened(&["/server"]), &tree);
         assert_eq!(of(&set, &ZONES), expected);
         assert!(!has(&set, "/usr/lib/libc.so.6"));
+    }
+}
+
+#[test]
+fn a_dynamic_program_that_names_the_zones_gets_them_unless_it_has_its_own() {
+    let by_name = dynamic_program(&["/usr/share/zoneinfo"]);
+    let with_icu = dynamic_program(&["/usr/share/zoneinfo", "ICU_TIMEZONE_FILES_DIR"]);
+    for (program, expected) in [(by_name, &ZONES[..3]), (with_icu, &ZONES[..1])] {
+        let tree = zones().file("/server", 0o755, program);
+        assert_eq!(of(&reachable(&opened(&["/server", "/usr/lib/libc.so.6"]), &tree), &ZONES), expected);
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn seeds(
     for (object, processes) in candidates {
         let Some(directory) = object.parent() else { continue };
         let is_plugin = !needed.contains(object.file_name())
-            && matches!(files.inspect(world.context, &object)?, File::Elf(headers) if headers.interpreter.is_none());
+            && matches!(files.inspect(world.context, &object)?, File::Elf(headers) if !headers.is_dynamic_program());
         if !is_plugin || decided.contains(&directory) {
             continue;
         }
