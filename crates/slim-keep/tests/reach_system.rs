@@ -310,6 +310,28 @@ fn a_large_directory_of_plugins_is_a_remark() {
 }
 
 #[test]
+fn a_plugin_that_needs_much_more_than_its_siblings_is_a_remark() {
+    let mut huge = library(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("libhuge.so");
+    std::fs::write(&path, &huge).unwrap();
+    huge.resize(9 << 20, 0);
+    let place = format!("-L{}", folder.path().display());
+    let heavy = compile("", &["-shared", "-fPIC", "-Wl,--no-as-needed", &place, "-l:libhuge.so"]);
+    let tree = coders("").file("/usr/lib/program/coders/svg.so", 0o644, heavy).file(
+        "/usr/lib/libhuge.so",
+        0o644,
+        huge,
+    );
+    let set = reachable(&opened(&["/usr/lib/program/coders/png.so"]), &tree);
+    assert_eq!(of(&set, &CODERS), CODERS[..3]);
+    assert_eq!(of(&set, &["/usr/lib/program/coders/svg.so", "/usr/lib/libhuge.so"]), [""; 0]);
+    assert!(notes(&set)[0].contains("/usr/lib/program/coders/svg.so"), "{:?}", notes(&set));
+    let seen = opened(&["/usr/lib/program/coders/png.so", "/usr/lib/libhuge.so"]);
+    assert!(has(&reachable(&seen, &tree), "/usr/lib/program/coders/svg.so"), "what it needs is there");
+}
+
+#[test]
 fn the_locale_that_the_environment_names_is_kept_without_the_others() {
     let tree = MemoryTree::new()
         .file("/usr/lib/libc.so.6", 0o644, library(&[]))

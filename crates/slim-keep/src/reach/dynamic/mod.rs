@@ -72,7 +72,7 @@ impl Loader {
 impl Rule for Dynamic {
     fn begin(&mut self, world: &World<'_>) -> Result<Vec<Seed>, TreeError> {
         let mut seeds = conversions::seeds(world)?;
-        seeds.extend(plugins::seeds(world, &mut self.loader.files, &mut self.notes)?);
+        seeds.extend(plugins::seeds(world, &mut self.loader, &mut self.notes)?);
         Ok(seeds)
     }
 
