@@ -18,7 +18,7 @@ use crate::reach::seeds::Asks;
 use crate::seed::Seed;
 use memchr::memmem;
 use slim_image::{self as image, ImagePath, Kind, TreeError};
-use slim_trace::{Access, ProcessId};
+use slim_trace::Access;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,8 @@ const BYTES_MAX: u64 = 24 << 20;
 /// Nor is one object that needs more than this: PostgreSQL's compiler of queries brings 130 MB of LLVM, and a program
 /// made for plug-ins does without those that are not there.
 const BYTES_EACH_MAX: u64 = 8 << 20;
+/// Letters of a name that is no common word.
+const PARTICULAR_MIN: usize = 10;
 /// Texts that may name an object: longer ones are no configuration, and of many the first are enough.
 const TEXT_MAX: u64 = 256 << 10;
 const TEXTS_MAX: usize = 200;
@@ -77,10 +79,10 @@ pub(super) fn seeds(
         return Ok(Vec::new());
     }
     let needed = needed(world, &mut loader.files)?;
-    let mut texts: BTreeMap<ProcessId, Vec<Vec<u8>>> = BTreeMap::new();
+    let mut texts: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
     let mut seeds = Vec::new();
     let mut decided = BTreeSet::new();
-    for (object, processes) in candidates {
+    for (object, programs) in candidates {
         let Some(directory) = object.parent() else { continue };
         let is_plugin = !needed.contains(object.file_name())
             && matches!(loader.files.inspect(world.context, &object)?, File::Elf(headers) if !headers.is_dynamic_program());
@@ -88,10 +90,10 @@ pub(super) fn seeds(
             continue;
         }
         let mut is_named = false;
-        for process in processes {
-            let texts = match texts.entry(process) {
+        for program in programs {
+            let texts = match texts.entry(program) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => place.insert(texts_of(world, process)?),
+                Entry::Vacant(place) => place.insert(texts_of(world, program)?),
             };
             is_named |= texts.iter().any(|text| names(text, object.file_name()));
         }
@@ -103,15 +105,19 @@ pub(super) fn seeds(
     Ok(seeds)
 }
 
-/// Shared objects in directories that may be of plug-ins, and who opened them.
-fn candidates(world: &World<'_>) -> BTreeMap<ImagePath, BTreeSet<ProcessId>> {
-    let mut candidates: BTreeMap<ImagePath, BTreeSet<ProcessId>> = BTreeMap::new();
+/// Shared objects in directories that may be of plug-ins, and the programs that opened them, of which there may be many
+/// processes.
+fn candidates<'w>(world: &'w World<'_>) -> BTreeMap<ImagePath, BTreeSet<&'w str>> {
+    let mut candidates: BTreeMap<ImagePath, BTreeSet<&str>> = BTreeMap::new();
     for touch in world.observed.touches.iter().filter(|touch| is_opened(touch)) {
         let Some(object) = touch.object.as_ref().filter(|object| is_shared_object(object.file_name())) else {
             continue;
         };
         if object.parent().is_some_and(|directory| may_hold_plugins(world, &directory)) {
-            candidates.entry(object.clone()).or_default().insert(touch.access.process);
+            candidates
+                .entry(object.clone())
+                .or_default()
+                .insert(&world.observed.program(touch.access.process).name);
         }
     }
     candidates
@@ -182,16 +188,18 @@ fn base(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
-/// What a process was told in text: its arguments, the environment, and the files that it opened and that may be
-/// configuration.
-fn texts_of(world: &World<'_>, process: ProcessId) -> Result<Vec<Vec<u8>>, TreeError> {
+/// What the processes of a program were told in text: their arguments, the environment, and the files that they opened
+/// and that may be configuration.
+fn texts_of(world: &World<'_>, program: &str) -> Result<Vec<Vec<u8>>, TreeError> {
     let context = world.context;
-    let program = world.observed.program(process);
-    let variables = context.environment.variables.values();
-    let mut texts: Vec<Vec<u8>> =
-        program.arguments.iter().chain(variables).map(|text| text.as_bytes().to_vec()).collect();
-    let opened =
-        world.observed.touches.iter().filter(|touch| touch.access.process == process && is_opened(touch));
+    let processes = world.observed.programs.iter().filter(|process| process.name == program);
+    let told: BTreeSet<&String> = processes
+        .flat_map(|process| &process.arguments)
+        .chain(context.environment.variables.values())
+        .collect();
+    let mut texts: Vec<Vec<u8>> = told.into_iter().map(|text| text.as_bytes().to_vec()).collect();
+    let of_program = |touch: &&Touch<'_>| world.observed.program(touch.access.process).name == program;
+    let opened = world.observed.touches.iter().filter(of_program).filter(|touch| is_opened(touch));
     let paths: BTreeSet<&ImagePath> = opened.filter_map(|touch| touch.object.as_ref()).collect();
     for path in paths.into_iter().filter(|path| may_be_configuration(world, path)).take(TEXTS_MAX) {
         texts.push(context.read(path.as_bytes(), TEXT_MAX)?);
@@ -206,14 +214,18 @@ fn may_be_configuration(world: &World<'_>, path: &ImagePath) -> bool {
     (1..=TEXT_MAX).contains(size) && mode & 0o111 == 0 && !is_shared_object(path.file_name())
 }
 
-/// Whether a text names an object, with or without its ending: `extension=curl`, `plugin_load = "auth_socket.so"`.
+/// Whether a text names an object: `plugin_load = "auth_socket.so"` or, where that is no word of its own right as `png`
+/// in a list of types, without the ending: `shared_preload_libraries = pg_stat_statements`.
 fn names(text: &[u8], object: &[u8]) -> bool {
-    let stem = memmem::find(object, b".so").map_or(object, |end| &object[..end]);
+    let end = memmem::find(object, b".so").unwrap_or(object.len());
+    let stem = &object[..end];
+    let is_particular = stem.len() >= PARTICULAR_MIN || stem.contains(&b'_') || stem.contains(&b'-');
+    let name = if is_particular { stem } else { object };
     let goes_on = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    !stem.is_empty()
-        && memmem::find_iter(text, stem).any(|at| {
+    !name.is_empty()
+        && memmem::find_iter(text, name).any(|at| {
             !goes_on(at.checked_sub(1).and_then(|before| text.get(before)))
-                && !goes_on(text.get(at + stem.len()))
+                && !goes_on(text.get(at + name.len()))
         })
 }
 
@@ -332,6 +344,7 @@ mod tests {
         let object = b"ngx_http_echo_module.so";
         assert!(names(b"load_module modules/ngx_http_echo_module.so;", object));
         assert!(names(b"x = ngx_http_echo_module\n", object));
+        assert!(!names(b"image/png png", b"png.so") && names(b"coders/png.so", b"png.so"));
         assert!(!names(b"my_ngx_http_echo_module", object));
         assert!(!names(b"ngx_http_echo_module_too", object));
     }
