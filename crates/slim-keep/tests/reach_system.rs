@@ -58,6 +58,12 @@ fn opener(constants: &[&str]) -> Vec<u8> {
     compile(&format!("{}{code}", holding(constants)), &["-shared", "-fPIC"])
 }
 
+/// A program that a loader loads.
+fn dynamic_program(constants: &[&str]) -> Vec<u8> {
+    let code = format!("{} void _start(void) {{}}", holding(constants));
+    compile(&code, &["-pie", "-fPIE", "-Wl,--dynamic-linker=/lib/ld.so"])
+}
+
 /// A program with no libraries.
 fn static_program(constants: &[&str], more: &str) -> Vec<u8> {
     compile(&format!("{}{more} void _start(void) {{}}", holding(constants)), &["-static"])
@@ -264,7 +270,7 @@ const CODERS: [&str; 4] = [
 #[test]
 fn siblings_of_an_object_under_a_name_that_the_program_made_up_are_kept() {
     let trace = opened(&["/etc/program.conf", "/usr/lib/program/coders/png.so"]);
-    let set = reachable(&trace, &coders("formats = all\n"));
+    let set = reachable(&trace, &coders("formats = png gif\n"));
     assert_eq!(of(&set, &CODERS), CODERS[..3]);
 }
 
@@ -277,7 +283,7 @@ fn siblings_of_an_object_that_a_text_names_stay_out() {
     trace.0.processes[0].argv.push("--coder=/usr/lib/program/coders/png.so".to_owned());
     assert_eq!(of(&reachable(&trace, &coders("")), &CODERS), [""; 0]);
     let trace = opened(&["/usr/lib/program/coders/png.so"]);
-    assert_eq!(of(&reachable_with(&trace, &coders(""), &["CODER=png"]), &CODERS), [""; 0]);
+    assert_eq!(of(&reachable_with(&trace, &coders(""), &["CODER=png.so"]), &CODERS), [""; 0]);
 }
 
 #[test]
@@ -301,6 +307,28 @@ fn a_large_directory_of_plugins_is_a_remark() {
     let set = reachable(&opened(&["/usr/lib/program/coders/png.so"]), &tree);
     assert_eq!(of(&set, &CODERS), [""; 0]);
     assert!(notes(&set)[0].contains("/usr/lib/program/coders holds 26 MB of plug-ins"), "{:?}", notes(&set));
+}
+
+#[test]
+fn a_plugin_that_needs_much_more_than_its_siblings_is_a_remark() {
+    let mut huge = library(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("libhuge.so");
+    std::fs::write(&path, &huge).unwrap();
+    huge.resize(9 << 20, 0);
+    let place = format!("-L{}", folder.path().display());
+    let heavy = compile("", &["-shared", "-fPIC", "-Wl,--no-as-needed", &place, "-l:libhuge.so"]);
+    let tree = coders("").file("/usr/lib/program/coders/svg.so", 0o644, heavy).file(
+        "/usr/lib/libhuge.so",
+        0o644,
+        huge,
+    );
+    let set = reachable(&opened(&["/usr/lib/program/coders/png.so"]), &tree);
+    assert_eq!(of(&set, &CODERS), CODERS[..3]);
+    assert_eq!(of(&set, &["/usr/lib/program/coders/svg.so", "/usr/lib/libhuge.so"]), [""; 0]);
+    assert!(notes(&set)[0].contains("/usr/lib/program/coders/svg.so"), "{:?}", notes(&set));
+    let seen = opened(&["/usr/lib/program/coders/png.so", "/usr/lib/libhuge.so"]);
+    assert!(has(&reachable(&seen, &tree), "/usr/lib/program/coders/svg.so"), "what it needs is there");
 }
 
 #[test]
@@ -336,9 +364,16 @@ fn an_archive_of_all_locales_is_a_remark() {
     assert!(notes(&set)[0].contains("LANG=de_DE.UTF-8 may be one of them"), "{:?}", notes(&set));
 }
 
+/// As the real one, it can be run.
+fn c_library() -> Vec<u8> {
+    let constants = ["/usr/share/zoneinfo", "/usr/share/zoneinfo/more"];
+    let interpreter = "__attribute__((section(\".interp\"))) const char interpreter[] = \"/lib/ld.so\";";
+    compile(&format!("{}{interpreter}", holding(&constants)), &["-shared", "-fPIC", "-Wl,-soname,libc.so.6"])
+}
+
 fn zones() -> MemoryTree {
     MemoryTree::new()
-        .file("/usr/lib/libc.so.6", 0o644, library(&["/usr/share/zoneinfo"]))
+        .file("/usr/lib/libc.so.6", 0o755, c_library())
         .file("/usr/share/zoneinfo/Etc/UTC", 0o644, "x")
         .file("/usr/share/zoneinfo/Europe/Berlin", 0o644, "x")
         .file("/usr/share/zoneinfo/Europe/Paris", 0o644, "x")
@@ -381,6 +416,16 @@ fn a_static_program_whose_constants_show_it_gets_zones_and_nothing_else() {
         let set = reachable(&opened(&["/server"]), &tree);
         assert_eq!(of(&set, &ZONES), expected);
         assert!(!has(&set, "/usr/lib/libc.so.6"));
+    }
+}
+
+#[test]
+fn a_dynamic_program_that_names_the_zones_gets_them_unless_it_has_its_own() {
+    let by_name = dynamic_program(&["/usr/share/zoneinfo"]);
+    let with_icu = dynamic_program(&["/usr/share/zoneinfo", "ICU_TIMEZONE_FILES_DIR"]);
+    for (program, expected) in [(by_name, &ZONES[..3]), (with_icu, &ZONES[..1])] {
+        let tree = zones().file("/server", 0o755, program);
+        assert_eq!(of(&reachable(&opened(&["/server", "/usr/lib/libc.so.6"]), &tree), &ZONES), expected);
     }
 }
 

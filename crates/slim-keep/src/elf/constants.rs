@@ -49,6 +49,13 @@ pub(crate) struct Constants {
     pub certificates: bool,
 }
 
+/// What is worth looking for in programs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub zones: bool,
+    pub certificates: bool,
+}
+
 /// Where in a file what lies: start and length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Layout {
@@ -66,10 +73,12 @@ pub(crate) fn read(
     path: &ImagePath,
     entry: &Entry,
     headers: &Headers,
+    wanted: Wanted,
 ) -> Result<Constants, TreeError> {
     let mut found = Constants::default();
-    let is_static = headers.interpreter.is_none() && headers.needed.is_empty();
-    let is_program = headers.interpreter.is_some() || (is_static && entry.mode & 0o111 != 0);
+    let is_static = headers.is_static_program();
+    let is_program = (headers.is_dynamic_program() || (is_static && entry.mode & 0o111 != 0))
+        && (wanted.zones || wanted.certificates);
     if entry.size() > FILE_MAX || !(is_program || headers.names.is_some()) {
         return Ok(found);
     }
@@ -99,9 +108,11 @@ pub(crate) fn read(
         if opens {
             libraries(block, &mut found.libraries);
         }
-        if is_program {
+        if is_program && wanted.zones {
             zones |= names_zones(block, is_static && layout.go.is_none());
             is_icu |= memmem::find(block, ICU).is_some();
+        }
+        if is_program && wanted.certificates {
             found.certificates |= CERTIFICATES.iter().any(|place| memmem::find(block, place).is_some());
         }
     })

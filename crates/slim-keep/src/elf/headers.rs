@@ -39,6 +39,8 @@ pub(crate) struct Headers {
     /// DT_RPATH, which counts only without a DT_RUNPATH.
     pub rpath: Option<Vec<u8>>,
     pub runpath: Option<Vec<u8>>,
+    /// Whether it has a DT_SONAME, which makes it a library: the C library and others can be run, too.
+    pub is_library: bool,
     /// DF_1_NODEFLIB: libraries are not looked for in the default directories.
     pub no_default_directories: bool,
     /// Where in the file the dynamic section's names lie, those of symbols among them: start and length.
@@ -59,6 +61,18 @@ pub(crate) struct Machine {
 /// Why a file cannot be read as ELF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub &'static str);
+
+impl Headers {
+    /// Whether this is a program that brings its C library, or needs none. Its file's mode has to say that it is run.
+    pub(crate) fn is_static_program(&self) -> bool {
+        self.interpreter.is_none() && self.needed.is_empty() && !self.is_library
+    }
+
+    /// Whether this is a program that a loader loads.
+    pub(crate) fn is_dynamic_program(&self) -> bool {
+        self.interpreter.is_some() && !self.is_library
+    }
+}
 
 type Cache<'b, 'a> = ReadCache<&'b mut Blocks<'a>>;
 
@@ -98,6 +112,7 @@ fn read_class<E: FileHeader<Endian = Endianness>>(
         wanted: Vec::new(),
         rpath: None,
         runpath: None,
+        is_library: false,
         no_default_directories: false,
         names: None,
         opened: Vec::new(),
@@ -147,6 +162,7 @@ fn read_dynamic<E: FileHeader<Endian = Endianness>>(
         match entry.tag(endian) {
             elf::DT_NEEDED | elf::DT_FILTER => headers.needed.push(string(value)?),
             elf::DT_AUXILIARY => headers.wanted.push(string(value)?),
+            elf::DT_SONAME => headers.is_library = true,
             elf::DT_RPATH => headers.rpath = Some(string(value)?),
             elf::DT_RUNPATH => headers.runpath = Some(string(value)?),
             elf::DT_FLAGS_1 => headers.no_default_directories = value & DF_1_NODEFLIB != 0,

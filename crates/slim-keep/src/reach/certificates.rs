@@ -146,11 +146,13 @@ impl Certificates {
     }
 }
 
+/// Whether the image has a bundle where programs look for one.
+pub(super) fn has_bundle(context: &Context<'_>) -> bool {
+    BUNDLES.iter().any(|bundle| context.file(bundle.as_bytes()).is_some())
+}
+
 /// What a program with its own TLS reads where the image has no bundle: all files of the directories.
 pub(super) fn without_bundle(context: &Context<'_>, from: &ImagePath) -> Vec<Seed> {
-    if BUNDLES.iter().any(|bundle| context.file(bundle.as_bytes()).is_some()) {
-        return Vec::new();
-    }
     let directories =
         DIRECTORIES.iter().filter_map(|path| context.walk(path.as_bytes(), true).found().cloned());
     let paths: Vec<ImagePath> =

@@ -41,7 +41,7 @@ impl Rule for Locale {
                 seeds.extend(self.data(world.context, file.path, &name, &variable));
             }
         }
-        if headers.interpreter.is_some() {
+        if headers.is_dynamic_program() {
             seeds.extend(messages(world.context, file.path));
         }
         Ok(seeds)

@@ -70,8 +70,7 @@ impl Rule for TimeZone {
 /// Whether this is the C library, or a program that brings its own.
 pub(super) fn has_library_c(file: &KeptFile<'_>) -> bool {
     let File::Elf(headers) = &file.what else { return false };
-    let is_static =
-        headers.interpreter.is_none() && headers.needed.is_empty() && file.entry.mode & 0o111 != 0;
+    let is_static = headers.is_static_program() && file.entry.mode & 0o111 != 0;
     is_glibc(file.path.file_name()) || is_musl(file.path) || is_static
 }
 
@@ -79,6 +78,11 @@ pub(super) fn has_library_c(file: &KeptFile<'_>) -> bool {
 pub(super) fn is_musl(path: &ImagePath) -> bool {
     let name = path.file_name();
     name.starts_with(b"ld-musl-") || name.starts_with(b"libc.musl-")
+}
+
+/// Whether the image has zones at all.
+pub(super) fn has_zones(context: &Context<'_>) -> bool {
+    !directories(context).is_empty()
 }
 
 /// Every zone of the image, for a file that takes them by name.

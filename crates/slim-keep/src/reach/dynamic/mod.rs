@@ -35,6 +35,8 @@ const DISPENSABLE: [(&[u8], &[u8]); 2] =
 #[derive(Default)]
 pub(super) struct Dynamic {
     loader: Loader,
+    /// What the image has, so that it is worth looking for.
+    wanted: Option<constants::Wanted>,
     notes: Vec<Note>,
 }
 
@@ -70,7 +72,7 @@ impl Loader {
 impl Rule for Dynamic {
     fn begin(&mut self, world: &World<'_>) -> Result<Vec<Seed>, TreeError> {
         let mut seeds = conversions::seeds(world)?;
-        seeds.extend(plugins::seeds(world, &mut self.loader.files, &mut self.notes)?);
+        seeds.extend(plugins::seeds(world, &mut self.loader, &mut self.notes)?);
         Ok(seeds)
     }
 
@@ -100,7 +102,11 @@ impl Dynamic {
         opener: Opener<'_>,
         world: &World<'_>,
     ) -> Result<Vec<Seed>, TreeError> {
-        let constants = constants::read(world.context, file.path, file.entry, opener.headers)?;
+        let wanted = *self.wanted.get_or_insert_with(|| constants::Wanted {
+            zones: time_zone::has_zones(world.context),
+            certificates: !certificates::has_bundle(world.context),
+        });
+        let constants = constants::read(world.context, file.path, file.entry, opener.headers, wanted)?;
         let mut seeds = Vec::new();
         for soname in &constants.libraries {
             let is_dispensable = |(by, what): &(&[u8], &[u8])| *by == file.path.file_name() && what == soname;

@@ -184,15 +184,17 @@ fn directive<'t>(line: &'t [u8], add: &mut dyn FnMut(What<'t>)) {
     let word = line[start..end].to_ascii_lowercase();
     let word = word.strip_suffix(b":").unwrap_or(&word);
     // `include "x"`, `!include x`, `@include x`, `include = x`, `include: x`; not `x.include(…)`.
-    if start > 1 || line.get(end) == Some(&b'(') {
+    if start > 1 || (start == 1 && !b"!@.%".contains(&line[0])) || line.get(end) == Some(&b'(') {
         return;
     }
-    let value = line[end..].trim_ascii_start();
-    let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii();
+    let rest = line[end..].trim_ascii_start();
+    let assigned = rest.strip_prefix(b"=").map(<[u8]>::trim_ascii);
+    let value = assigned.unwrap_or(rest);
     if INCLUDES.contains(&word) {
         let names = value.split(|byte| byte.is_ascii_whitespace() || b"\"';,".contains(byte));
         names.filter(|name| !name.is_empty() && name[0] != b'/').for_each(|name| add(What::Included(name)));
-    } else if COMMANDS.contains(&word) && !value.is_empty() {
+    } else if COMMANDS.contains(&word) && assigned.is_some_and(|value| !value.is_empty()) {
+        // Only behind `=`: `run: …` is what a service for builds does with the application, not the application.
         // systemd's marks in front of the program.
         let mark = value.iter().position(|byte| !b"-+!@:".contains(byte)).unwrap_or(0);
         add(What::Command(&value[mark..]));

@@ -142,12 +142,16 @@ fn style_of_other(file: &KeptFile<'_>, context: &Context<'_>, opened: &BTreeSet<
         return (!is_other).then_some(Style::Configuration);
     }
     let (is_own, is_opened) = (is_own(context, path), opened.contains(path));
-    let is_too_long = |ending| DATA.contains(&ending) && file.entry.size() > DATA_MAX && !is_opened;
+    // Text may be written for people: only the program knows.
+    let is_data = |ending| {
+        let is_long = DATA.contains(&ending) && file.entry.size() > DATA_MAX;
+        (is_long || ending == b"txt") && !is_opened
+    };
     match ending {
         Some(ending) if SOURCE.binary_search(&ending).is_ok() || TYPED_SOURCE.contains(&ending) => {
             is_own.then_some(Style::Source)
         }
-        Some(ending) if CONFIGURATION.binary_search(&ending).is_ok() && !is_too_long(ending) => {
+        Some(ending) if CONFIGURATION.binary_search(&ending).is_ok() && !is_data(ending) => {
             (is_own || is_opened).then_some(Style::Configuration)
         }
         Some(_) => None,
