@@ -3,8 +3,8 @@
 
 mod support;
 
-use slim_image::{Config, ImageTree, MemoryTree};
-use slim_keep::{KeepSet, Level, Settings};
+use slim_image::{Config, ImageTree, ImagePath, MemoryTree};
+use slim_keep::{KeepSet, Level, Reason, Settings, Via};
 use slim_trace::Access;
 use std::fs;
 use support::{DirectoryTree, Traced, entry, has, kept_with};
@@ -20,7 +20,14 @@ fn kept(tree: &MemoryTree, opened: &[&str]) -> KeepSet {
 }
 
 fn of<'p>(set: &KeepSet, candidates: &[&'p str]) -> Vec<&'p str> {
-    candidates.iter().copied().filter(|path| has(set, path)).collect()
+    candidates.iter().copied().filter(|path| is_named(set, path)).collect()
+}
+
+/// Whether a path is kept, and not merely as one of the application's own files: in these small trees all are.
+fn is_named(set: &KeepSet, path: &str) -> bool {
+    set.entries.get(&ImagePath::from(path)).is_some_and(|kept| {
+        !kept.because.iter().all(|reason| matches!(reason, Reason::Reachable { via: Via::Application, .. }))
+    })
 }
 
 #[test]
