@@ -6,6 +6,8 @@
 
 mod dotnet;
 mod erlang;
+#[cfg(test)]
+mod hostile;
 mod java;
 mod json;
 mod node;
