@@ -1,4 +1,5 @@
 //! What `--keep reachable` adds for programs of interpreted languages, from a trace on.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod support;
 
