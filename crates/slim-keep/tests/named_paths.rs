@@ -3,7 +3,7 @@
 
 mod support;
 
-use slim_image::{Config, ImageTree, ImagePath, MemoryTree};
+use slim_image::{Config, ImagePath, ImageTree, MemoryTree};
 use slim_keep::{KeepSet, Level, Reason, Settings, Via};
 use slim_trace::Access;
 use std::fs;

@@ -194,7 +194,7 @@ fn is_for_linux(context: &Context<'_>, platform: &str) -> bool {
     let fits = |loader: &&str| names.iter().any(|name| holds(name.file_name(), loader.as_bytes()));
     // Where no loader is seen the machine is not known.
     (platform == "unix" || is_musl == image_is_musl || !is_musl)
-        && (loaders.is_empty() || names.is_empty() || loaders.iter().any(|loader| fits(loader)))
+        && (loaders.is_empty() || names.is_empty() || loaders.iter().any(fits))
 }
 
 /// The folders of the frameworks that a `runtimeconfig.json` asks for, the newest version that the host would take.

@@ -10,6 +10,8 @@ mod dotnet;
 mod dynamic;
 mod erlang;
 mod glob;
+#[cfg(test)]
+mod hostile;
 mod java;
 mod json;
 mod locale;

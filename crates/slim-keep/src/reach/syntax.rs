@@ -29,12 +29,22 @@ pub(crate) fn parse(language: Language, text: &[u8]) -> Option<Tree> {
 
 /// Every node of a tree, parents before children, in the order of the text.
 pub(crate) fn nodes(tree: &Tree) -> impl Iterator<Item = Node<'_>> {
-    // A stack, never recursion: the depth is the text's to choose.
-    let mut ahead = vec![tree.root_node()];
+    // A cursor, never recursion: the depth is the text's to choose.
+    let mut cursor = tree.walk();
+    let mut is_over = false;
     std::iter::from_fn(move || {
-        let node = ahead.pop()?;
-        let children: Vec<Node<'_>> = node.children(&mut node.walk()).collect();
-        ahead.extend(children.into_iter().rev());
+        if is_over {
+            return None;
+        }
+        let node = cursor.node();
+        if !cursor.goto_first_child() {
+            while !cursor.goto_next_sibling() {
+                if !cursor.goto_parent() {
+                    is_over = true;
+                    break;
+                }
+            }
+        }
         Some(node)
     })
 }

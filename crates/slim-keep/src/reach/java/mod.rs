@@ -5,10 +5,13 @@
 
 mod jar;
 
-use super::places::{because, below, directory, ending, fitting, inside, join, libraries, objects};
+use super::places::{
+    because, below, directory, directory_of, ending, fitting, inside, join, libraries, objects,
+};
 use super::{KeptFile, Rule, World};
 use crate::context::Context;
 use crate::inspect::File;
+use crate::note::Note;
 use crate::reason::{Reason, Via};
 use crate::seed::Seed;
 use slim_image::path::unescape;
@@ -28,6 +31,8 @@ const PATH_OPTIONS: [&str; 8] = [
     "-jar",
     "-p",
 ];
+/// A trace has the first 4,096 bytes of a command line; one that comes so near may go on.
+const ARGUMENTS_SEEN: usize = 4095;
 /// A file of options.
 const ARGUMENTS_MAX: u64 = 1 << 20;
 /// Objects that need a display's libraries.
@@ -57,6 +62,8 @@ pub(super) struct Java {
     homes: BTreeSet<ImagePath>,
     /// Jars kept before a runtime was.
     waiting: Vec<ImagePath>,
+    /// Programs whose command lines are not known to their end.
+    cut: BTreeSet<ImagePath>,
 }
 
 impl Rule for Java {
@@ -68,7 +75,12 @@ impl Rule for Java {
                 continue;
             }
             let program = ImagePath::new(executable.as_bytes());
-            let arguments = process.argv.iter().skip(1).filter_map(|argument| unescape(argument)).collect();
+            let arguments: Vec<Vec<u8>> =
+                process.argv.iter().filter_map(|argument| unescape(argument)).collect();
+            if arguments.iter().map(|argument| argument.len() + 1).sum::<usize>() >= ARGUMENTS_SEEN {
+                seeds.extend(beside_the_known(world.context, &program, &arguments));
+                self.cut.insert(program.clone());
+            }
             seeds.extend(command_line(world.context, &program, arguments)?);
         }
         Ok(seeds)
@@ -95,6 +107,26 @@ impl Rule for Java {
         }
         Ok(seeds)
     }
+
+    fn notes(&mut self) -> Vec<Note> {
+        let cut = std::mem::take(&mut self.cut).into_iter();
+        cut.map(|path| Note::NotFollowed {
+            path,
+            why: "its command line is longer than what was seen of it".to_owned(),
+            instead: "all jars in the folders of its class path are kept".to_owned(),
+        })
+        .collect()
+    }
+}
+
+/// All jars of the folders that the known part of a class path names.
+fn beside_the_known(context: &Context<'_>, program: &ImagePath, arguments: &[Vec<u8>]) -> Vec<Seed> {
+    let working = context.environment.working_directory.as_bytes();
+    let places = arguments.iter().flat_map(|argument| argument.split(|byte| matches!(byte, b':' | b'=')));
+    let jars = places.filter(|place| place.ends_with(b".jar") || place.ends_with(b"/*"));
+    let folders: BTreeSet<Vec<u8>> = jars.map(|jar| directory_of(&join(working, jar)).to_vec()).collect();
+    let reason = because(Via::Java, program, None, b"class path");
+    folders.iter().flat_map(|folder| path_list(context, working, &join(folder, b"*"), &reason)).collect()
 }
 
 /// The folder of the runtime that a kept file is the virtual machine or the launcher of.
@@ -327,6 +359,19 @@ mod tests {
                 "/app/more/c.jar"
             ]
         );
+    }
+
+    #[test]
+    fn a_command_line_that_was_cut_off_keeps_the_folders_that_it_names() {
+        let tree = ["a", "b"]
+            .iter()
+            .fold(image(), |tree, name| tree.file(format!("/app/lib/{name}.jar").as_str(), 0o644, ""));
+        let run = |class_path: &str| {
+            let run = Run::new(&tree).process("/opt/java/bin/java", &["java", "-cp", class_path]);
+            run.keep(&["/opt/java/bin/java"]).iter().filter(|path| path.starts_with("/app")).count()
+        };
+        assert_eq!(run("/app/lib/a.jar"), 1);
+        assert_eq!(run(&"/app/lib/a.jar:".repeat(300)[..4096]), 2);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod resolver;
 use self::addons::Platform;
 use self::requests::{Ask, Loader, Request};
 use self::resolver::{Found, Resolver, package_root};
-use super::places::{because, below, directory, directory_of, ending, inside, join, objects};
+use super::places::{because, below, directory, directory_of, ending, inside, join, objects, size_below};
 use super::value::Value;
 use super::{KeptFile, Rule, World};
 use crate::context::Context;
@@ -244,11 +244,8 @@ fn files(context: &Context<'_>, path: &ImagePath, line: u32, value: &Value) -> V
 fn whole_directory(context: &Context<'_>, path: &ImagePath, line: u32, value: &Value) -> Vec<Seed> {
     let Some(root) = package_root(path) else { return Vec::new() };
     let Some(real) = directory(context, &value.prefix) else { return Vec::new() };
-    let holds_code =
-        real == root || !real.is_within(&root) || path.parent().is_some_and(|parent| parent == real);
-    let files = below(context, &real, usize::MAX);
-    let bytes: u64 = files.iter().filter_map(|file| context.entry(file)).map(Entry::size).sum();
-    if bytes > DIRECTORY_MAX || (holds_code && !real.is_within(&root)) {
+    let holds_code = real == root || path.parent().is_some_and(|parent| parent == real);
+    if !real.is_within(&root) || (!holds_code && size_below(context, &real) > DIRECTORY_MAX) {
         return Vec::new();
     }
     let reason = because(Via::NodeCompanion, path, Some(line), &value.prefix);
