@@ -24,6 +24,7 @@ fn service() -> (MemoryTree, Traced) {
         ("/srv/server.js", "const web = require('web');\nweb.get('/lazy', () => require('./lib/lazy'));\n"),
         ("/srv/lib/lazy.js", "const { mark } = require('mark');"),
         ("/srv/package.json", r#"{"dependencies": {"web": "1", "mark": "1", "moment": "2"}}"#),
+        ("/srv/node_modules/web/package.json", "{}"),
         ("/srv/node_modules/web/index.js", "module.exports = require('./router')"),
         ("/srv/node_modules/web/router.js", ""),
         ("/srv/node_modules/web/History.md", ""),

@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use crate::{KeepSet, Level, Settings, keep};
+use crate::{KeepSet, Level, Reason, Settings, Via, keep};
 use slim_image::{Config, ImagePath, MemoryTree};
 use slim_trace::{Access, FileAccess, Phase, Process, ProcessId, Trace, TracedPath};
 use std::collections::BTreeSet;
@@ -83,9 +83,13 @@ fn reachable(tree: &MemoryTree, opened_files: &[&str]) -> KeepSet {
     reachable_with(tree, opened_files, &config)
 }
 
-/// The kept files below a directory.
+/// The kept files below a directory, without those that are only the application's own: in these small trees all are.
 fn below(set: &KeepSet, directory: &str) -> Vec<String> {
-    let files = set.entries.iter().filter(|(_, kept)| !kept.entry.is_directory());
+    let is_own = |reason: &Reason| matches!(reason, Reason::Reachable { via: Via::Application, .. });
+    let files = set
+        .entries
+        .iter()
+        .filter(|(_, kept)| !kept.entry.is_directory() && !kept.because.iter().all(is_own));
     let names = files.filter_map(|(path, _)| path.to_string().strip_prefix(directory).map(str::to_owned));
     names.map(|name| name.trim_start_matches('/').to_owned()).collect()
 }
