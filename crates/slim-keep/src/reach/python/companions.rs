@@ -54,6 +54,8 @@ pub(super) struct Companions {
     directories: BTreeSet<ImagePath>,
     distributions: BTreeMap<ImagePath, BTreeMap<String, BTreeSet<ImagePath>>>,
     top_levels: BTreeSet<(ImagePath, String)>,
+    /// What the distributions of a module that can be imported say they need.
+    requires: BTreeMap<(ImagePath, String), Option<BTreeSet<String>>>,
     pub notes: BTreeSet<Note>,
 }
 
@@ -129,6 +131,49 @@ impl Companions {
         Ok(seeds)
     }
 
+    /// Whether the distribution of one package says that it needs that of another, without condition. Where one of them
+    /// has no metadata, nothing is said, and it counts as needed.
+    ///
+    /// # Errors
+    /// When the image's files cannot be read.
+    pub(super) fn needs(
+        &mut self,
+        context: &Context<'_>,
+        search: &Search,
+        from: &(ImagePath, String),
+        to: &(ImagePath, String),
+    ) -> Result<bool, TreeError> {
+        let names: BTreeSet<String> = self
+            .metadata(context, search, to)?
+            .iter()
+            .map(|metadata| normalised(name_of(&String::from_utf8_lossy(metadata.file_name()))))
+            .collect();
+        if !self.requires.contains_key(from) {
+            let mut required: Option<BTreeSet<String>> = None;
+            for metadata in self.metadata(context, search, from)? {
+                required.get_or_insert_default().extend(requirements(context, &metadata)?);
+            }
+            self.requires.insert(from.clone(), required);
+        }
+        let required = self.requires.get(from).and_then(Option::as_ref);
+        Ok(names.is_empty() || required.is_none_or(|required| !required.is_disjoint(&names)))
+    }
+
+    /// The metadata of the distributions that a module which can be imported came with.
+    fn metadata(
+        &mut self,
+        context: &Context<'_>,
+        search: &Search,
+        (packages, top): &(ImagePath, String),
+    ) -> Result<BTreeSet<ImagePath>, TreeError> {
+        if !self.distributions.contains_key(packages) {
+            let found = distributions(context, search, packages)?;
+            self.distributions.insert(packages.clone(), found);
+        }
+        let known = self.distributions.get(packages);
+        Ok(known.and_then(|known| known.get(&normalised(top))).cloned().unwrap_or_default())
+    }
+
     /// Files of a package that are no modules: its own, and those in directories that are no packages.
     fn data(
         &mut self,
@@ -195,18 +240,13 @@ impl Companions {
         seeds: &mut Vec<Seed>,
     ) -> Result<(), TreeError> {
         let Some(top) = top_level(packages, file) else { return Ok(()) };
-        let top = top.split('.').next().unwrap_or_default().to_owned();
         if !self.top_levels.insert((packages.clone(), top.clone())) {
             return Ok(());
         }
-        if !self.distributions.contains_key(packages) {
-            let found = distributions(context, search, packages)?;
-            self.distributions.insert(packages.clone(), found);
-        }
         let mut names = vec![normalised(&top)];
-        for metadata in self.distributions[packages].get(&normalised(&top)).into_iter().flatten() {
+        for metadata in self.metadata(context, search, &(packages.clone(), top))? {
             names.push(normalised(name_of(&String::from_utf8_lossy(metadata.file_name()))));
-            if !is_directory(context, metadata) {
+            if !is_directory(context, &metadata) {
                 seeds.push(Seed::object(metadata.as_bytes(), companion(file, "its distribution")));
                 continue;
             }
@@ -263,6 +303,30 @@ fn distributions(
         }
     }
     Ok(found)
+}
+
+/// The names of distributions that a distribution needs whatever is asked of it.
+fn requirements(context: &Context<'_>, metadata: &ImagePath) -> Result<BTreeSet<String>, TreeError> {
+    let mut names = BTreeSet::new();
+    let mut add = |text: &str| {
+        let is_of_name =
+            |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-');
+        let name: String = text.trim().chars().take_while(|character| is_of_name(*character)).collect();
+        names.insert(normalised(&name));
+    };
+    for name in ["METADATA", "PKG-INFO"] {
+        let text = context.read(metadata.join(name).as_bytes(), LIST_MAX)?;
+        for line in String::from_utf8_lossy(&text).lines() {
+            let needed = line.strip_prefix("Requires-Dist:");
+            let is_extra =
+                |needed: &str| needed.split_once(';').is_some_and(|(_, when)| when.contains("extra"));
+            needed.filter(|needed| !is_extra(needed)).into_iter().for_each(&mut add);
+        }
+    }
+    let text = context.read(metadata.join("requires.txt").as_bytes(), LIST_MAX)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty()).for_each(add);
+    Ok(names)
 }
 
 /// `ruamel.yaml` of `ruamel.yaml-0.18.dist-info`.

@@ -29,7 +29,7 @@ pub(super) struct Interpreter {
 }
 
 /// What a name leads to.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// The module with the packages above it, the outermost first.
     pub files: Vec<ImagePath>,

@@ -162,12 +162,7 @@ fn strings_that_name_modules_count_in_the_application_only() {
     let set = reachable(&tree(&files), &["/app/shop/settings.py", "/app/shop/wsgi.py"]);
     assert_eq!(
         below(&set, "/app"),
-        ["shop/__init__.py",
-            "shop/apps.py",
-            "shop/settings.py",
-            "shop/wsgi.py",
-            "users/__init__.py"
-        ]
+        ["shop/__init__.py", "shop/apps.py", "shop/settings.py", "shop/wsgi.py", "users/__init__.py"]
     );
     assert_eq!(below(&set, SITE), ["auth/__init__.py", "auth/backends.py"]);
     assert!(set.contains(&format!("{LIBRARY}/json/tool.py").as_str().into()));
@@ -374,4 +369,33 @@ fn odd_files_and_cyclic_links_do_no_harm() {
     tree = tree.file("/app/bad.py", 0o644, [0xff, 0xfe, 0, b'\n'].repeat(1000));
     let set = reachable(&tree, &["/app/main.py", "/app/bad.py", "/app/a"]);
     assert!(set.contains(&"/app/main.py".into()));
+}
+
+#[test]
+fn another_distribution_counts_where_it_is_declared_or_in_use() {
+    let site = [
+        (
+            "web/__init__.py",
+            "def lazy():\n    import needed, optional, used\n    import used.more\n    import bare\n",
+        ),
+        ("web-1.dist-info/METADATA", "Requires-Dist: needed>=1\nRequires-Dist: optional; extra == 'all'\n"),
+        ("needed/__init__.py", ""),
+        ("needed-1.dist-info/METADATA", "x"),
+        ("optional/__init__.py", ""),
+        ("optional-1.dist-info/METADATA", "x"),
+        ("used/__init__.py", ""),
+        ("used/more.py", ""),
+        ("used-1.dist-info/METADATA", "x"),
+        ("bare.py", ""),
+    ];
+    let tree =
+        site.iter().fold(tree(&[("/app/main.py", "import web\nimport used\n")]), |tree, (path, text)| {
+            tree.file(format!("{SITE}/{path}").as_str(), 0o644, *text)
+        });
+    let kept = below(&reachable(&tree, &["/app/main.py"]), SITE);
+    let modules: Vec<&String> = kept.iter().filter(|path| path.ends_with(".py")).collect();
+    assert_eq!(
+        modules,
+        ["bare.py", "needed/__init__.py", "used/__init__.py", "used/more.py", "web/__init__.py"]
+    );
 }
