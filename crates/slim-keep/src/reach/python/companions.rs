@@ -48,11 +48,15 @@ const CODECS: [&str; 21] = [
 const LIST_MAX: u64 = 1 << 20;
 const ZONES: &str = "/usr/share/zoneinfo";
 
+/// Metadata by what can be imported.
+type Distributions = BTreeMap<String, BTreeSet<ImagePath>>;
+
 /// What was brought so far.
 #[derive(Debug, Default)]
 pub(super) struct Companions {
     directories: BTreeSet<ImagePath>,
-    distributions: BTreeMap<ImagePath, BTreeMap<String, BTreeSet<ImagePath>>>,
+    /// For each directory of packages, metadata by name and, where that did not tell all, by list.
+    distributions: BTreeMap<ImagePath, (Distributions, Option<Distributions>)>,
     top_levels: BTreeSet<(ImagePath, String)>,
     /// What the distributions of a module that can be imported say they need.
     requires: BTreeMap<(ImagePath, String), Option<BTreeSet<String>>>,
@@ -166,12 +170,16 @@ impl Companions {
         search: &Search,
         (packages, top): &(ImagePath, String),
     ) -> Result<BTreeSet<ImagePath>, TreeError> {
-        if !self.distributions.contains_key(packages) {
-            let found = distributions(context, search, packages)?;
-            self.distributions.insert(packages.clone(), found);
+        let top = normalised(top);
+        let known = self.distributions.entry(packages.clone());
+        let (by_name, lists) = known.or_insert_with(|| (by_name(context, search, packages), None));
+        if let Some(metadata) = by_name.get(&top) {
+            return Ok(metadata.clone());
         }
-        let known = self.distributions.get(packages);
-        Ok(known.and_then(|known| known.get(&normalised(top))).cloned().unwrap_or_default())
+        if lists.is_none() {
+            *lists = Some(by_lists(context, search, packages)?);
+        }
+        Ok(lists.as_ref().and_then(|lists| lists.get(&top)).cloned().unwrap_or_default())
     }
 
     /// Files of a package that are no modules: its own, and those in directories that are no packages.
@@ -268,41 +276,43 @@ impl Companions {
     }
 }
 
-/// Metadata by the names that can be imported of it. Names tell most; lists are read of the others only.
-fn distributions(
+/// Metadata by the name of its distribution, as it mostly is imported, too.
+fn by_name(context: &Context<'_>, search: &Search, packages: &ImagePath) -> Distributions {
+    let mut found = Distributions::new();
+    for metadata in all_metadata(context, search, packages) {
+        let name = normalised(name_of(&String::from_utf8_lossy(metadata.file_name())));
+        found.entry(name).or_default().insert(metadata);
+    }
+    found
+}
+
+/// Metadata by what can be imported of it, as its lists tell.
+fn by_lists(
     context: &Context<'_>,
     search: &Search,
     packages: &ImagePath,
-) -> Result<BTreeMap<String, BTreeSet<ImagePath>>, TreeError> {
-    let names = search.listing(context, packages);
-    let can_be_imported: BTreeSet<String> = names
-        .iter()
-        .filter_map(|name| std::str::from_utf8(name).ok())
-        .filter(|name| !name.contains('-'))
-        .map(|name| normalised(name.split('.').next().unwrap_or_default()))
-        .collect();
-    let mut found: BTreeMap<String, BTreeSet<ImagePath>> = BTreeMap::new();
-    for name in names.iter().filter(|name| name.ends_with(b".dist-info") || name.ends_with(b".egg-info")) {
-        let metadata = packages.join(name);
-        let own = normalised(name_of(&String::from_utf8_lossy(name)));
-        if can_be_imported.contains(&own) || !is_directory(context, &metadata) {
-            found.entry(own).or_default().insert(metadata);
-            continue;
-        }
-        let top_level = context.read(metadata.join("top_level.txt").as_bytes(), LIST_MAX)?;
+) -> Result<Distributions, TreeError> {
+    let mut found = Distributions::new();
+    for metadata in all_metadata(context, search, packages) {
+        let text = context.read(metadata.join("top_level.txt").as_bytes(), LIST_MAX)?;
         let mut tops: BTreeSet<String> =
-            String::from_utf8_lossy(&top_level).lines().map(|line| normalised(line.trim())).collect();
-        if top_level.is_empty() {
+            String::from_utf8_lossy(&text).lines().map(|line| normalised(line.trim())).collect();
+        if text.is_empty() {
             let record = context.read(metadata.join("RECORD").as_bytes(), LIST_MAX)?;
-            let lines = String::from_utf8_lossy(&record).into_owned();
-            let tops_of = lines.lines().filter_map(|line| line.split(['/', ',', '.']).next());
-            tops.extend(tops_of.map(normalised));
+            let lines = String::from_utf8_lossy(&record);
+            tops.extend(lines.lines().filter_map(|line| line.split(['/', ',', '.']).next()).map(normalised));
         }
-        for top in tops.into_iter().filter(|top| can_be_imported.contains(top)) {
+        for top in tops {
             found.entry(top).or_default().insert(metadata.clone());
         }
     }
     Ok(found)
+}
+
+fn all_metadata(context: &Context<'_>, search: &Search, packages: &ImagePath) -> Vec<ImagePath> {
+    let names = search.listing(context, packages);
+    let is_metadata = |name: &&Vec<u8>| name.ends_with(b".dist-info") || name.ends_with(b".egg-info");
+    names.iter().filter(is_metadata).map(|name| packages.join(name)).collect()
 }
 
 /// The names of distributions that a distribution needs whatever is asked of it.
