@@ -65,7 +65,12 @@ pub(super) struct Companions {
 
 /// Whether a directory of a package is none of its parts that run.
 pub(super) fn is_left_out(name: &[u8]) -> bool {
-    matches!(name, b"__pycache__" | b"test" | b"tests")
+    name == b"__pycache__" || is_of_tests(name)
+}
+
+/// Whether a directory holds tests, by custom.
+pub(super) fn is_of_tests(name: &[u8]) -> bool {
+    matches!(name, b"test" | b"tests")
 }
 
 impl Companions {
@@ -328,9 +333,13 @@ fn requirements(context: &Context<'_>, metadata: &ImagePath) -> Result<BTreeSet<
         let text = context.read(metadata.join(name).as_bytes(), LIST_MAX)?;
         for line in String::from_utf8_lossy(&text).lines() {
             let needed = line.strip_prefix("Requires-Dist:");
-            let is_extra =
-                |needed: &str| needed.split_once(';').is_some_and(|(_, when)| when.contains("extra"));
-            needed.filter(|needed| !is_extra(needed)).into_iter().for_each(&mut add);
+            // `; extra == "x"`, `; sys_platform == 'win32'`, `; platform_system == "Windows"`
+            let is_for_others = |needed: &str| {
+                let when = needed.split_once(';').map(|(_, when)| when.to_lowercase()).unwrap_or_default();
+                let when = when.replace([' ', '"', '\''], "");
+                when.contains("extra==") || when.contains("==win")
+            };
+            needed.filter(|needed| !is_for_others(needed)).into_iter().for_each(&mut add);
         }
     }
     let text = context.read(metadata.join("requires.txt").as_bytes(), LIST_MAX)?;

@@ -36,6 +36,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A larger package is not kept whole.
 const WHOLE_MAX: u64 = 32 << 20;
+/// A longer file is data.
+const TEXT_MAX: usize = 2 << 20;
 /// Reasons that one module gets.
 const REASONS_MAX: usize = 2;
 
@@ -83,8 +85,18 @@ impl Rule for Python {
         let context = world.context;
         let mut seeds = Vec::new();
         if is_python(file) {
-            if let Some(text) = file.text()? {
-                self.module(context, file.path, &text, &mut seeds)?;
+            if is_test(file.path) && !self.loaded.contains(file.path) && !self.reached.contains_key(file.path)
+            {
+                // Kept with the application, but the program does not run it.
+                return Ok(seeds);
+            }
+            match file.text()?.filter(|text| text.len() <= TEXT_MAX) {
+                Some(text) => self.module(context, file.path, &text, &mut seeds)?,
+                None => drop(self.notes.insert(Note::NotFollowed {
+                    path: file.path.clone(),
+                    why: "the file is too long".to_owned(),
+                    instead: "what was seen of it is kept".to_owned(),
+                })),
             }
             self.beside(context, file.path, &mut seeds)?;
         } else if file.path.file_name().ends_with(b".so") {
@@ -238,7 +250,7 @@ impl Python {
         let is_application = !self.search.is_standard(first) && self.search.packages_of(first).is_none();
         let is_whole = found.depth == parts.len();
         let counts = if word.contains(':') {
-            is_whole
+            is_whole && (is_application || parts.len() > 1)
         } else if parts.len() == 1 {
             is_application && !found.directories.is_empty()
         } else {
@@ -278,6 +290,11 @@ impl Python {
                 for import in behind("-c").map(|code| asked(code.as_bytes()).imports).into_iter().flatten() {
                     let found = self.search.find(context, &path, &import.module);
                     self.keep(context, &found, &because(&import.module.join("."), line), seeds);
+                    for name in &import.names {
+                        let module =
+                            self.search.find(context, &found.directories, std::slice::from_ref(name));
+                        self.keep(context, &module, &because(name, line), seeds);
+                    }
                 }
             }
             for word in words {
@@ -449,6 +466,13 @@ fn is_python(file: &KeptFile<'_>) -> bool {
     }
     let File::Script(line) = &file.what else { return false };
     line.split(|byte| matches!(byte, b' ' | b'\t' | b'/')).any(python::is_interpreter)
+}
+
+/// Whether a file holds tests, by custom.
+fn is_test(file: &ImagePath) -> bool {
+    let name = file.file_name();
+    let is_named = name.starts_with(b"test_") || name.ends_with(b"_test.py") || name == b"conftest.py";
+    is_named || file.components().any(companions::is_of_tests)
 }
 
 fn imported(from: &ImagePath, line: u32, what: &str) -> Reason {

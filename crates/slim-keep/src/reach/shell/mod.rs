@@ -226,10 +226,7 @@ pub(in crate::reach) fn programs(context: &Context<'_>, script: &Script, name: &
 }
 
 /// The absolute paths that a word can be and that the image has: `/etc/x`, `--config=/etc/x`.
-fn named<'v>(
-    context: &'v Context<'_>,
-    values: &'v Values,
-) -> impl Iterator<Item = (&'v str, &'v str)> {
+fn named<'v>(context: &'v Context<'_>, values: &'v Values) -> impl Iterator<Item = (&'v str, &'v str)> {
     let candidates = values.iter().flat_map(|value| {
         let behind = value.split_once('=').map(|(_, behind)| behind);
         [Some(value.as_str()), behind].into_iter().flatten().map(move |path| (path, value.as_str()))

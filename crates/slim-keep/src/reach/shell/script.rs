@@ -117,7 +117,10 @@ impl Reader<'_> {
     /// Takes a text up and notes what it sets and defines.
     fn add(&mut self, file: Option<ImagePath>, before: u32, text: &Rc<[u8]>) {
         let text: Rc<[u8]> = if text.len() > TEXT_MAX { Rc::from(&text[..TEXT_MAX]) } else { text.clone() };
-        if self.parts.len() >= PARTS_MAX || text.len() > self.left || !self.texts.insert((file.clone(), text.clone())) {
+        if self.parts.len() >= PARTS_MAX
+            || text.len() > self.left
+            || !self.texts.insert((file.clone(), text.clone()))
+        {
             return;
         }
         self.left -= text.len();
