@@ -99,9 +99,7 @@ impl Python {
             ..Config::default()
         };
         let settings = Settings { level: Level::Reachable, ..Settings::default() };
-        let start = Instant::now();
         let set = kept_with(&trace, tree, &config, &settings);
-        println!("{} loaded, {} kept, {:?}", loaded.len(), set.entries.len(), start.elapsed());
         (loaded, set)
     }
 }
