@@ -48,18 +48,29 @@ const CODECS: [&str; 21] = [
 const LIST_MAX: u64 = 1 << 20;
 const ZONES: &str = "/usr/share/zoneinfo";
 
+/// Metadata by what can be imported.
+type Distributions = BTreeMap<String, BTreeSet<ImagePath>>;
+
 /// What was brought so far.
 #[derive(Debug, Default)]
 pub(super) struct Companions {
     directories: BTreeSet<ImagePath>,
-    distributions: BTreeMap<ImagePath, BTreeMap<String, BTreeSet<ImagePath>>>,
+    /// For each directory of packages, metadata by name and, where that did not tell all, by list.
+    distributions: BTreeMap<ImagePath, (Distributions, Option<Distributions>)>,
     top_levels: BTreeSet<(ImagePath, String)>,
+    /// What the distributions of a module that can be imported say they need.
+    requires: BTreeMap<(ImagePath, String), Option<BTreeSet<String>>>,
     pub notes: BTreeSet<Note>,
 }
 
 /// Whether a directory of a package is none of its parts that run.
 pub(super) fn is_left_out(name: &[u8]) -> bool {
-    matches!(name, b"__pycache__" | b"test" | b"tests")
+    name == b"__pycache__" || is_of_tests(name)
+}
+
+/// Whether a directory holds tests, by custom.
+pub(super) fn is_of_tests(name: &[u8]) -> bool {
+    matches!(name, b"test" | b"tests")
 }
 
 impl Companions {
@@ -129,6 +140,53 @@ impl Companions {
         Ok(seeds)
     }
 
+    /// Whether the distribution of one package says that it needs that of another, without condition. Where one of them
+    /// has no metadata, nothing is said, and it counts as needed.
+    ///
+    /// # Errors
+    /// When the image's files cannot be read.
+    pub(super) fn needs(
+        &mut self,
+        context: &Context<'_>,
+        search: &Search,
+        from: &(ImagePath, String),
+        to: &(ImagePath, String),
+    ) -> Result<bool, TreeError> {
+        let names: BTreeSet<String> = self
+            .metadata(context, search, to)?
+            .iter()
+            .map(|metadata| normalised(name_of(&String::from_utf8_lossy(metadata.file_name()))))
+            .collect();
+        if !self.requires.contains_key(from) {
+            let mut required: Option<BTreeSet<String>> = None;
+            for metadata in self.metadata(context, search, from)? {
+                required.get_or_insert_default().extend(requirements(context, &metadata)?);
+            }
+            self.requires.insert(from.clone(), required);
+        }
+        let required = self.requires.get(from).and_then(Option::as_ref);
+        Ok(names.is_empty() || required.is_none_or(|required| !required.is_disjoint(&names)))
+    }
+
+    /// The metadata of the distributions that a module which can be imported came with.
+    fn metadata(
+        &mut self,
+        context: &Context<'_>,
+        search: &Search,
+        (packages, top): &(ImagePath, String),
+    ) -> Result<BTreeSet<ImagePath>, TreeError> {
+        let top = normalised(top);
+        let known = self.distributions.entry(packages.clone());
+        let (by_name, lists) = known.or_insert_with(|| (by_name(context, search, packages), None));
+        if let Some(metadata) = by_name.get(&top) {
+            return Ok(metadata.clone());
+        }
+        if lists.is_none() {
+            *lists = Some(by_lists(context, search, packages)?);
+        }
+        Ok(lists.as_ref().and_then(|lists| lists.get(&top)).cloned().unwrap_or_default())
+    }
+
     /// Files of a package that are no modules: its own, and those in directories that are no packages.
     fn data(
         &mut self,
@@ -195,18 +253,13 @@ impl Companions {
         seeds: &mut Vec<Seed>,
     ) -> Result<(), TreeError> {
         let Some(top) = top_level(packages, file) else { return Ok(()) };
-        let top = top.split('.').next().unwrap_or_default().to_owned();
         if !self.top_levels.insert((packages.clone(), top.clone())) {
             return Ok(());
         }
-        if !self.distributions.contains_key(packages) {
-            let found = distributions(context, search, packages)?;
-            self.distributions.insert(packages.clone(), found);
-        }
         let mut names = vec![normalised(&top)];
-        for metadata in self.distributions[packages].get(&normalised(&top)).into_iter().flatten() {
+        for metadata in self.metadata(context, search, &(packages.clone(), top))? {
             names.push(normalised(name_of(&String::from_utf8_lossy(metadata.file_name()))));
-            if !is_directory(context, metadata) {
+            if !is_directory(context, &metadata) {
                 seeds.push(Seed::object(metadata.as_bytes(), companion(file, "its distribution")));
                 continue;
             }
@@ -228,41 +281,71 @@ impl Companions {
     }
 }
 
-/// Metadata by the names that can be imported of it. Names tell most; lists are read of the others only.
-fn distributions(
+/// Metadata by the name of its distribution, as it mostly is imported, too.
+fn by_name(context: &Context<'_>, search: &Search, packages: &ImagePath) -> Distributions {
+    let mut found = Distributions::new();
+    for metadata in all_metadata(context, search, packages) {
+        let name = normalised(name_of(&String::from_utf8_lossy(metadata.file_name())));
+        found.entry(name).or_default().insert(metadata);
+    }
+    found
+}
+
+/// Metadata by what can be imported of it, as its lists tell.
+fn by_lists(
     context: &Context<'_>,
     search: &Search,
     packages: &ImagePath,
-) -> Result<BTreeMap<String, BTreeSet<ImagePath>>, TreeError> {
-    let names = search.listing(context, packages);
-    let can_be_imported: BTreeSet<String> = names
-        .iter()
-        .filter_map(|name| std::str::from_utf8(name).ok())
-        .filter(|name| !name.contains('-'))
-        .map(|name| normalised(name.split('.').next().unwrap_or_default()))
-        .collect();
-    let mut found: BTreeMap<String, BTreeSet<ImagePath>> = BTreeMap::new();
-    for name in names.iter().filter(|name| name.ends_with(b".dist-info") || name.ends_with(b".egg-info")) {
-        let metadata = packages.join(name);
-        let own = normalised(name_of(&String::from_utf8_lossy(name)));
-        if can_be_imported.contains(&own) || !is_directory(context, &metadata) {
-            found.entry(own).or_default().insert(metadata);
-            continue;
-        }
-        let top_level = context.read(metadata.join("top_level.txt").as_bytes(), LIST_MAX)?;
+) -> Result<Distributions, TreeError> {
+    let mut found = Distributions::new();
+    for metadata in all_metadata(context, search, packages) {
+        let text = context.read(metadata.join("top_level.txt").as_bytes(), LIST_MAX)?;
         let mut tops: BTreeSet<String> =
-            String::from_utf8_lossy(&top_level).lines().map(|line| normalised(line.trim())).collect();
-        if top_level.is_empty() {
+            String::from_utf8_lossy(&text).lines().map(|line| normalised(line.trim())).collect();
+        if text.is_empty() {
             let record = context.read(metadata.join("RECORD").as_bytes(), LIST_MAX)?;
-            let lines = String::from_utf8_lossy(&record).into_owned();
-            let tops_of = lines.lines().filter_map(|line| line.split(['/', ',', '.']).next());
-            tops.extend(tops_of.map(normalised));
+            let lines = String::from_utf8_lossy(&record);
+            tops.extend(lines.lines().filter_map(|line| line.split(['/', ',', '.']).next()).map(normalised));
         }
-        for top in tops.into_iter().filter(|top| can_be_imported.contains(top)) {
+        for top in tops {
             found.entry(top).or_default().insert(metadata.clone());
         }
     }
     Ok(found)
+}
+
+fn all_metadata(context: &Context<'_>, search: &Search, packages: &ImagePath) -> Vec<ImagePath> {
+    let names = search.listing(context, packages);
+    let is_metadata = |name: &&Vec<u8>| name.ends_with(b".dist-info") || name.ends_with(b".egg-info");
+    names.iter().filter(is_metadata).map(|name| packages.join(name)).collect()
+}
+
+/// The names of distributions that a distribution needs whatever is asked of it.
+fn requirements(context: &Context<'_>, metadata: &ImagePath) -> Result<BTreeSet<String>, TreeError> {
+    let mut names = BTreeSet::new();
+    let mut add = |text: &str| {
+        let is_of_name =
+            |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-');
+        let name: String = text.trim().chars().take_while(|character| is_of_name(*character)).collect();
+        names.insert(normalised(&name));
+    };
+    for name in ["METADATA", "PKG-INFO"] {
+        let text = context.read(metadata.join(name).as_bytes(), LIST_MAX)?;
+        for line in String::from_utf8_lossy(&text).lines() {
+            let needed = line.strip_prefix("Requires-Dist:");
+            // `; extra == "x"`, `; sys_platform == 'win32'`, `; platform_system == "Windows"`
+            let is_for_others = |needed: &str| {
+                let when = needed.split_once(';').map(|(_, when)| when.to_lowercase()).unwrap_or_default();
+                let when = when.replace([' ', '"', '\''], "");
+                when.contains("extra==") || when.contains("==win")
+            };
+            needed.filter(|needed| !is_for_others(needed)).into_iter().for_each(&mut add);
+        }
+    }
+    let text = context.read(metadata.join("requires.txt").as_bytes(), LIST_MAX)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty()).for_each(add);
+    Ok(names)
 }
 
 /// `ruamel.yaml` of `ruamel.yaml-0.18.dist-info`.

@@ -2,7 +2,9 @@
 //!
 //! How far it goes:
 //! - application and packages: every import, at any depth; in the application also strings that name modules
-//!   (`"app.settings"`, `"app.main:create_app()"`), in the image's configuration and shell scripts as well;
+//!   (`"app.settings"`, `"app.main:create_app()"`), in the image's configuration and shell scripts as well. From one
+//!   distribution to another only where its metadata says that it needs it, or where the other is in use anyway: optional
+//!   imports of whatever happens to be installed would lead everywhere;
 //! - the standard library: what its modules import when they are imported. Imports inside functions count within one
 //!   package (`multiprocessing`), and in modules that the run loaded, unless the function is there for running the module
 //!   as a script. Measured with json, http.server, sqlite3, ssl, logging and multiprocessing loaded, this doubles the
@@ -34,6 +36,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A larger package is not kept whole.
 const WHOLE_MAX: u64 = 32 << 20;
+/// A longer file is data.
+const TEXT_MAX: usize = 2 << 20;
 /// Reasons that one module gets.
 const REASONS_MAX: usize = 2;
 
@@ -44,6 +48,10 @@ pub(super) struct Python {
     companions: Companions,
     /// Files that the run loaded.
     loaded: BTreeSet<ImagePath>,
+    /// Packages of distributions that are in use, with the directory that they lie in.
+    in_use: BTreeSet<(ImagePath, String)>,
+    /// What counts as soon as another distribution is in use.
+    deferred: BTreeMap<(ImagePath, String), Vec<(Found, Reason)>>,
     /// How often a module was reached.
     reached: BTreeMap<ImagePath, usize>,
     /// Packages that are kept whole.
@@ -58,6 +66,7 @@ impl Rule for Python {
         let context = world.context;
         self.search = Search::new(context, world.observed)?;
         self.loaded = search::loaded(world.observed);
+        self.in_use = self.loaded.iter().filter_map(|file| self.package(file)).collect();
         let mut seeds = Vec::new();
         let because = |word: &str, _: u32| Reason::Entrypoint { word: word.to_owned() };
         for (words, _) in shell::command_lines(context) {
@@ -76,8 +85,18 @@ impl Rule for Python {
         let context = world.context;
         let mut seeds = Vec::new();
         if is_python(file) {
-            if let Some(text) = file.text()? {
-                self.module(context, file.path, &text, &mut seeds)?;
+            if is_test(file.path) && !self.loaded.contains(file.path) && !self.reached.contains_key(file.path)
+            {
+                // Kept with the application, but the program does not run it.
+                return Ok(seeds);
+            }
+            match file.text()?.filter(|text| text.len() <= TEXT_MAX) {
+                Some(text) => self.module(context, file.path, &text, &mut seeds)?,
+                None => drop(self.notes.insert(Note::NotFollowed {
+                    path: file.path.clone(),
+                    why: "the file is too long".to_owned(),
+                    instead: "what was seen of it is kept".to_owned(),
+                })),
             }
             self.beside(context, file.path, &mut seeds)?;
         } else if file.path.file_name().ends_with(b".so") {
@@ -130,13 +149,13 @@ impl Python {
             let (start, what) = origin(file, import, &path);
             let found = self.search.find(context, &start, &import.module);
             let directories = if import.module.is_empty() { start } else { found.directories.clone() };
-            self.keep(context, &found, &because(&what, import.line), seeds);
+            self.import(context, file, &found, because(&what, import.line), seeds)?;
             for name in &import.names {
                 let names = if name == "*" { self.all(context, &found)? } else { vec![name.clone()] };
                 for name in names {
                     let found = self.search.find(context, &directories, std::slice::from_ref(&name));
                     let what = [what.trim_end_matches('.'), name.as_str()].join(".");
-                    self.keep(context, &found, &because(&what, import.line), seeds);
+                    self.import(context, file, &found, because(&what, import.line), seeds)?;
                 }
             }
         }
@@ -231,7 +250,7 @@ impl Python {
         let is_application = !self.search.is_standard(first) && self.search.packages_of(first).is_none();
         let is_whole = found.depth == parts.len();
         let counts = if word.contains(':') {
-            is_whole
+            is_whole && (is_application || parts.len() > 1)
         } else if parts.len() == 1 {
             is_application && !found.directories.is_empty()
         } else {
@@ -271,6 +290,11 @@ impl Python {
                 for import in behind("-c").map(|code| asked(code.as_bytes()).imports).into_iter().flatten() {
                     let found = self.search.find(context, &path, &import.module);
                     self.keep(context, &found, &because(&import.module.join("."), line), seeds);
+                    for name in &import.names {
+                        let module =
+                            self.search.find(context, &found.directories, std::slice::from_ref(name));
+                        self.keep(context, &module, &because(name, line), seeds);
+                    }
                 }
             }
             for word in words {
@@ -290,15 +314,50 @@ impl Python {
         path
     }
 
+    /// Keeps what a file imports, unless that is another distribution's that nothing else needs.
+    fn import(
+        &mut self,
+        context: &Context<'_>,
+        file: &ImagePath,
+        found: &Found,
+        reason: Reason,
+        seeds: &mut Vec<Seed>,
+    ) -> Result<(), TreeError> {
+        let to = found.files.last().and_then(|module| self.package(module));
+        if let (Some(from), Some(to)) = (self.package(file), to)
+            && from != to
+            && !self.in_use.contains(&to)
+            && !self.companions.needs(context, &self.search, &from, &to)?
+        {
+            self.deferred.entry(to).or_default().push((found.clone(), reason));
+            return Ok(());
+        }
+        self.keep(context, found, &reason, seeds);
+        Ok(())
+    }
+
+    /// The first part of the name of a module that lies in a directory of packages.
+    fn package(&self, file: &ImagePath) -> Option<(ImagePath, String)> {
+        let packages = self.search.packages_of(file)?;
+        Some((packages.clone(), top_level(packages, file)?))
+    }
+
     fn keep(&mut self, context: &Context<'_>, found: &Found, reason: &Reason, seeds: &mut Vec<Seed>) {
-        for file in &found.files {
-            let times = self.reached.entry(file.clone()).or_default();
-            *times += 1;
-            if *times > REASONS_MAX {
-                continue;
+        let mut ahead = vec![(found.clone(), reason.clone())];
+        while let Some((found, reason)) = ahead.pop() {
+            for file in &found.files {
+                let times = self.reached.entry(file.clone()).or_default();
+                *times += 1;
+                if *times > REASONS_MAX {
+                    continue;
+                }
+                seeds.push(Seed::object(file.as_bytes(), reason.clone()));
+                seeds.extend(self.companions.compiled(context, &self.search, file));
+                if let Some(package) = self.package(file) {
+                    ahead.extend(self.deferred.remove(&package).unwrap_or_default());
+                    self.in_use.insert(package);
+                }
             }
-            seeds.push(Seed::object(file.as_bytes(), reason.clone()));
-            seeds.extend(self.companions.compiled(context, &self.search, file));
         }
     }
 
@@ -398,7 +457,7 @@ fn top_level(packages: &ImagePath, file: &ImagePath) -> Option<String> {
     let depth = packages.components().count();
     let name = file.components().nth(depth)?;
     let name = String::from_utf8_lossy(name);
-    Some(name.strip_suffix(".py").unwrap_or(&name).to_owned())
+    name.split('.').next().map(str::to_owned)
 }
 
 fn is_python(file: &KeptFile<'_>) -> bool {
@@ -407,6 +466,13 @@ fn is_python(file: &KeptFile<'_>) -> bool {
     }
     let File::Script(line) = &file.what else { return false };
     line.split(|byte| matches!(byte, b' ' | b'\t' | b'/')).any(python::is_interpreter)
+}
+
+/// Whether a file holds tests, by custom.
+fn is_test(file: &ImagePath) -> bool {
+    let name = file.file_name();
+    let is_named = name.starts_with(b"test_") || name.ends_with(b"_test.py") || name == b"conftest.py";
+    is_named || file.components().any(companions::is_of_tests)
 }
 
 fn imported(from: &ImagePath, line: u32, what: &str) -> Reason {

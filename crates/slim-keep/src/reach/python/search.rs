@@ -29,7 +29,7 @@ pub(super) struct Interpreter {
 }
 
 /// What a name leads to.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// The module with the packages above it, the outermost first.
     pub files: Vec<ImagePath>,
@@ -56,13 +56,13 @@ impl Search {
     pub(super) fn new(context: &Context<'_>, observed: &Observed<'_>) -> Result<Self, TreeError> {
         let mut search = Self::default();
         let mut libraries: BTreeSet<ImagePath> =
-            observed.imported_from.iter().filter_map(|directory| library_above(directory)).collect();
+            observed.imported_from.iter().filter_map(library_above).collect();
         libraries.retain(|library| search.has(context, library, b"os.py"));
         if libraries.is_empty() {
             libraries = search.on_path(context)?;
         }
         let environments: BTreeSet<ImagePath> =
-            observed.imported_from.iter().filter_map(|directory| packages_above(directory)).collect();
+            observed.imported_from.iter().filter_map(packages_above).collect();
         for library in libraries {
             search.interpreter(context, library, &environments)?;
         }
@@ -99,17 +99,12 @@ impl Search {
                     prefixes.extend(ImagePath::new(home).parent());
                 }
             }
-            for prefix in prefixes {
-                let below = [b"lib".as_slice(), b"lib64"].map(|name| prefix.join(name));
-                for library in below.iter().flat_map(|above| {
-                    let names = self.listing(context, above);
-                    let names: Vec<Vec<u8>> =
-                        names.iter().filter(|name| version_of(name).is_some()).cloned().collect();
-                    names.into_iter().map(move |name| above.join(name))
-                }) {
-                    if self.has(context, &library, b"os.py") {
-                        libraries.extend(context.walk(library.as_bytes(), true).found().cloned());
-                    }
+            for above in prefixes.iter().flat_map(|prefix| [prefix.join("lib"), prefix.join("lib64")]) {
+                let names = self.listing(context, &above);
+                let named =
+                    names.iter().filter(|name| version_of(name).is_some()).map(|name| above.join(name));
+                for library in named.filter(|library| self.has(context, library, b"os.py")) {
+                    libraries.extend(context.walk(library.as_bytes(), true).found().cloned());
                 }
             }
         }
@@ -124,20 +119,27 @@ impl Search {
     ) -> Result<(), TreeError> {
         let Some(version) = version_of(library.file_name()) else { return Ok(()) };
         let named = format!("python{version}");
-        let mut packages = vec![library.join("site-packages"), library.join("dist-packages")];
-        if let Some(lib) = library.parent() {
-            packages.push(lib.join("python3").join("dist-packages"));
+        // Environments that something was loaded from, and those on PATH.
+        let on_path = context.environment.path.iter().map(|directory| ImagePath::new(directory).parent());
+        let on_path = on_path.flatten().filter(|prefix| context.entry(&prefix.join("pyvenv.cfg")).is_some());
+        let on_path = on_path.map(|prefix| prefix.join("lib").join(&named).join("site-packages"));
+        let environments: BTreeSet<ImagePath> = environments.iter().cloned().chain(on_path).collect();
+        let mut packages: Vec<ImagePath> = environments.iter().cloned().collect();
+        let mut is_isolated = false;
+        for environment in &environments {
+            let settings = [environment.as_bytes(), b"/../../../pyvenv.cfg"].concat();
+            let settings = context.read(&settings, SMALL)?.to_ascii_lowercase();
+            let mut lines = settings.split(|byte| *byte == b'\n').map(|line| line.trim_ascii());
+            is_isolated |= lines
+                .any(|line| line.starts_with(b"include-system-site-packages") && line.ends_with(b"false"));
         }
-        // Debian's interpreter also looks here; other prefixes are other interpreters' or environments'.
-        if library.is_within(&"/usr/lib".into()) {
-            packages.push(ImagePath::new(format!("/usr/local/lib/{named}/dist-packages")));
-        }
-        packages.extend(environments.iter().cloned());
-        let beside = context.environment.path.iter().map(|directory| format!("{directory}/../pyvenv.cfg"));
-        for settings in beside.filter(|path| context.file(path.as_bytes()).is_some()) {
-            packages.push(ImagePath::new(
-                settings.replace("/pyvenv.cfg", &format!("/lib/{named}/site-packages")),
-            ));
+        if !is_isolated {
+            packages.extend([library.join("site-packages"), library.join("dist-packages")]);
+            packages.extend(library.parent().map(|lib| lib.join("python3").join("dist-packages")));
+            // Debian's interpreter also looks here; other prefixes are other interpreters'.
+            if library.is_within(&"/usr/lib".into()) {
+                packages.push(ImagePath::new(format!("/usr/local/lib/{named}/dist-packages")));
+            }
         }
         let mut known: Vec<ImagePath> = Vec::new();
         for directory in packages {

@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+//! Claims about what Python files reach, on trees made by hand.
 
 use crate::{KeepSet, Level, Reason, Settings, Via, keep};
 use slim_image::{Config, ImagePath, MemoryTree};
@@ -373,4 +373,84 @@ fn odd_files_and_cyclic_links_do_no_harm() {
     tree = tree.file("/app/bad.py", 0o644, [0xff, 0xfe, 0, b'\n'].repeat(1000));
     let set = reachable(&tree, &["/app/main.py", "/app/bad.py", "/app/a"]);
     assert!(set.contains(&"/app/main.py".into()));
+}
+
+#[test]
+fn another_distribution_counts_where_it_is_declared_or_in_use() {
+    let site = [
+        (
+            "web/__init__.py",
+            "def lazy():\n    import needed, optional, used\n    import used.more\n    import bare\n",
+        ),
+        ("web-1.dist-info/METADATA", "Requires-Dist: needed>=1\nRequires-Dist: optional; extra == 'all'\n"),
+        ("needed/__init__.py", ""),
+        ("needed-1.dist-info/METADATA", "x"),
+        ("optional/__init__.py", ""),
+        ("optional-1.dist-info/METADATA", "x"),
+        ("used/__init__.py", ""),
+        ("used/more.py", ""),
+        ("used-1.dist-info/METADATA", "x"),
+        ("bare.py", ""),
+    ];
+    let tree =
+        site.iter().fold(tree(&[("/app/main.py", "import web\nimport used\n")]), |tree, (path, text)| {
+            tree.file(format!("{SITE}/{path}").as_str(), 0o644, *text)
+        });
+    let kept = below(&reachable(&tree, &["/app/main.py"]), SITE);
+    let modules: Vec<&String> = kept.iter().filter(|path| path.ends_with(".py")).collect();
+    assert_eq!(
+        modules,
+        ["bare.py", "needed/__init__.py", "used/__init__.py", "used/more.py", "web/__init__.py"]
+    );
+}
+
+#[test]
+fn tests_that_are_kept_with_the_application_are_not_followed() {
+    let tree = tree(&[
+        ("/app/main.py", ""),
+        ("/app/tests/helper.py", "import json\n"),
+        ("/app/test_main.py", "import pool\n"),
+    ]);
+    let set = reachable(&tree, &["/app/main.py"]);
+    assert!(below(&set, LIBRARY).is_empty());
+    let settings =
+        Settings { level: Level::Reachable, include_path: vec!["/app".into()], ..Settings::default() };
+    let set = keep(&opened(&["/app/main.py"]), &tree, &Config::default(), &settings).unwrap();
+    assert!(set.contains(&"/app/tests/helper.py".into()) && below(&set, LIBRARY).is_empty());
+}
+
+#[test]
+fn a_virtual_environment_hides_the_systems_packages() {
+    let files = |settings| {
+        tree(&[
+            ("/venv/pyvenv.cfg", settings),
+            ("/venv/lib/python3.11/site-packages/web.py", "import helper\n"),
+            ("/usr/local/lib/python3.11/site-packages/helper.py", ""),
+        ])
+    };
+    let loaded = ["/venv/lib/python3.11/site-packages/web.py", "/usr/local/lib/python3.11/os.py"];
+    let helper = ImagePath::new(format!("{SITE}/helper.py"));
+    let hidden = reachable(&files("home = /usr/local/bin\ninclude-system-site-packages = false\n"), &loaded);
+    assert!(!hidden.contains(&helper));
+    let shown = reachable(&files("home = /usr/local/bin\ninclude-system-site-packages = true\n"), &loaded);
+    assert!(shown.contains(&helper));
+}
+
+#[test]
+fn an_environment_that_nothing_ran_in_is_found_by_its_settings() {
+    let tree = tree(&[
+        ("/venv/pyvenv.cfg", "home = /usr/local/bin\ninclude-system-site-packages = false\n"),
+        ("/venv/bin/python", ""),
+        ("/venv/lib/python3.11/site-packages/web/__init__.py", "import json, helper\n"),
+        ("/usr/local/lib/python3.11/site-packages/helper.py", ""),
+    ]);
+    let config = Config {
+        entrypoint: vec!["/venv/bin/python".to_owned(), "-c".to_owned(), "from web import x".to_owned()],
+        env: vec!["PATH=/venv/bin".to_owned()],
+        ..Config::default()
+    };
+    let set = reachable_with(&tree, &[], &config);
+    assert_eq!(below(&set, "/venv/lib"), ["python3.11/site-packages/web/__init__.py"]);
+    assert!(!set.contains(&ImagePath::new(format!("{SITE}/helper.py"))));
+    assert!(set.contains(&format!("{LIBRARY}/json/decoder.py").as_str().into()));
 }

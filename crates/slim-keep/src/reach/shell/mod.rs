@@ -91,6 +91,11 @@ impl Shell {
             line: Some(place.line),
             what: what.to_owned(),
         };
+        self.notes.extend(script.odd.get(path).map(|line| Note::NotFollowed {
+            path: path.clone(),
+            why: format!("line {line} cannot be read as shell"),
+            instead: "words there that may be commands are taken for such".to_owned(),
+        }));
         let mut seeds = found(context, &script, &because);
         seeds.extend(self.others(context, &script)?);
         Ok(seeds)

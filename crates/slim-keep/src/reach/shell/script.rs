@@ -4,7 +4,7 @@
 //! substitutions, subshells, bodies of functions, conditions, arms of `case`. Texts that shells are given as arguments are
 //! read as more of the same script.
 
-use super::calls::{Step, steps};
+use super::calls::{SHELLS, Step, steps};
 use super::words::{Scope, UNKNOWN, Values, Variables, named};
 use crate::context::Context;
 use crate::reach::glob;
@@ -22,6 +22,9 @@ const PARTS_MAX: usize = 128;
 const BYTES_MAX: usize = 2 << 20;
 /// Files that one word with wildcards stands for.
 const FILES_MAX: usize = 256;
+
+/// Words that are taken for commands where a text cannot be read.
+const ODD_MAX: usize = 256;
 
 /// Where something stands: in a file, or in the image's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub(in crate::reach) struct Script {
     pub scripts: BTreeMap<ImagePath, (Place, String)>,
     /// Programs in directories that are run whole.
     pub programs: BTreeMap<ImagePath, (Place, String)>,
+    /// The first place in each file that is no shell, as far as the grammar knows.
+    pub odd: BTreeMap<ImagePath, u32>,
     /// Where commands run: WORKDIR and what `cd` names, absolute.
     pub directories: BTreeSet<String>,
     /// The values of PATH.
@@ -234,6 +239,8 @@ impl Reader<'_> {
                     let words = self.operands(part, file.as_deref(), node);
                     self.script.words.extend(words.into_iter().map(|values| (place(part, node), values)));
                 }
+                "heredoc_body" => self.document(part, file.as_deref(), node)?,
+                "ERROR" => self.odd(part, node)?,
                 "file_redirect" => {
                     let is_input = text_of(node, &part.text).trim_ascii_start().starts_with(b"<");
                     if let Some(from) = node.child_by_field_name("destination").filter(|_| is_input) {
@@ -242,6 +249,43 @@ impl Reader<'_> {
                     }
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// `sh <<END`: what stands below is a script.
+    fn document(&mut self, part: &Part, file: Option<&str>, body: Node<'_>) -> Result<(), TreeError> {
+        let statement = body.parent().and_then(|redirect| redirect.parent());
+        let command = statement.and_then(|statement| statement.child_by_field_name("body"));
+        let Some(command) = command.filter(|command| command.kind() == "command") else { return Ok(()) };
+        let scope = self.scope(part, file);
+        let mut words = named(command).into_iter().flat_map(|word| scope.values(word));
+        let is_shell = words.any(|word| {
+            let name = word.rsplit('/').next().unwrap_or_default();
+            SHELLS.contains(&name) || name == "su"
+        });
+        if is_shell {
+            let text = String::from_utf8_lossy(text_of(body, &part.text)).into_owned();
+            self.step(Step::Text(text), &place(part, body))?;
+        }
+        Ok(())
+    }
+
+    /// What the grammar cannot read: every word there that stands where a command can begin may be one.
+    fn odd(&mut self, part: &Part, error: Node<'_>) -> Result<(), TreeError> {
+        if let Some(file) = &part.file {
+            self.script.odd.entry(file.clone()).or_insert(part.before + line_of(error));
+        }
+        let is_word = |word: &Node<'_>| matches!(word.kind(), "word" | "command_name");
+        let words = named(error)
+            .into_iter()
+            .filter(is_word)
+            .filter(|word| begins_command(&part.text, word.start_byte()));
+        for word in words.take(ODD_MAX) {
+            let name = String::from_utf8_lossy(text_of(word, &part.text)).into_owned();
+            for step in steps(vec![Values::from([name])], &|name| self.functions.contains(name)) {
+                self.step(step, &place(part, word))?;
             }
         }
         Ok(())
@@ -353,6 +397,20 @@ impl Reader<'_> {
             }
         }
         files
+    }
+}
+
+/// Whether what stands before a word lets a command begin there.
+fn begins_command(text: &[u8], at: usize) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    let blanks = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let before = &before[..before.len() - blanks];
+    let word = before.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let last = &before[before.len() - word..];
+    match before.last() {
+        None => true,
+        Some(b'\n' | b'|' | b';' | b'&' | b'(' | b')' | b'{' | b'}' | b'!' | b'`') => true,
+        _ => [&b"do"[..], b"elif", b"else", b"exec", b"if", b"then", b"until", b"while"].contains(&last),
     }
 }
 

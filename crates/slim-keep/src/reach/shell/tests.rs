@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+//! Claims about what shell scripts reach: idioms, real scripts, and hostile ones.
 
 use super::*;
 use crate::{KeepSet, Level, Settings, keep};
@@ -123,6 +123,7 @@ fn what_runs_another_command_is_followed_through() {
         ("set -- postgres \"$@\"; exec \"$@\"", &["postgres"]),
         ("env -S 'sed -n 1p'", &["env", "sed"]),
         ("busybox sh -c 'id'", &["id"]),
+        ("gosu app sh <<END\nod | head\nEND", &["gosu", "head", "od"]),
     ] {
         assert_eq!(called(&format!("#!/bin/bash\n{line}\n")), programs, "{line}");
     }
@@ -409,7 +410,8 @@ fn any_bytes_end_in_bounded_time() {
 fn the_scripts_of_this_machine_are_read_in_bounded_time() {
     let tree = tree();
     let context = Context::new(&tree, &Config::default());
-    let (mut scripts, mut calls) = (0, 0);
+    let (mut scripts, mut calls, mut odd) = (0, 0, 0);
+    let place = ImagePath::from("/script");
     for file in std::fs::read_dir("/usr/bin").unwrap().chain(std::fs::read_dir("/usr/sbin").unwrap()) {
         let Ok(text) = std::fs::read(file.unwrap().path()) else { continue };
         let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -417,9 +419,26 @@ fn the_scripts_of_this_machine_are_read_in_bounded_time() {
             continue;
         }
         let start = Instant::now();
-        let script = read(&context, None, &Rc::from(text)).unwrap();
+        let script = read(&context, Some(&place), &Rc::from(text)).unwrap();
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         (scripts, calls) = (scripts + 1, calls + script.calls.len());
+        odd += script.odd.len();
     }
-    println!("{scripts} scripts, {calls} calls");
+    println!("{scripts} scripts, {calls} calls, {odd} of them odd");
+}
+
+#[test]
+fn words_that_cannot_be_read_are_taken_for_commands_and_a_note_says_so() {
+    let tree = tree().file("/start", 0o755, "#!/bin/sh\nid\n)) curl ;; fi od x\ndate\n");
+    let set = reachable(&tree, &started("/start"));
+    for path in ["/usr/bin/id", "/usr/bin/date"] {
+        assert!(set.contains(&path.into()), "{path}");
+    }
+    let notes: Vec<String> = set.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        [
+            "what /start reaches is not known (line 3 cannot be read as shell); words there that may be commands are taken for such"
+        ]
+    );
 }
