@@ -60,11 +60,11 @@ fn own(set: &KeepSet) -> Vec<String> {
 }
 
 fn base(set: &KeepSet) -> &Base {
-    let bases = set.notes.iter().filter_map(|note| match note {
+    let mut bases = set.notes.iter().filter_map(|note| match note {
         Note::Application { base, .. } => Some(base),
         _ => None,
     });
-    bases.last().unwrap()
+    bases.next().unwrap()
 }
 
 fn working_in(directory: &str) -> Config {
