@@ -60,8 +60,11 @@ fn own(set: &KeepSet) -> Vec<String> {
 }
 
 fn base(set: &KeepSet) -> &Base {
-    let find = |note| if let &Note::Application { ref base, .. } = note { Some(base) } else { None };
-    set.notes.iter().find_map(find).unwrap()
+    let mut bases = set.notes.iter().filter_map(|note| match note {
+        Note::Application { base, .. } => Some(base),
+        _ => None,
+    });
+    bases.next().unwrap()
 }
 
 fn working_in(directory: &str) -> Config {

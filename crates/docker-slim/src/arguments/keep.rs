@@ -1,11 +1,20 @@
 //! Flags about what to keep beyond the observed, and what not.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to keep beyond the observed")]
 pub struct KeepArguments {
+    /// How much to keep: what was observed and what must follow from it; also what the program can reach without having
+    /// been exercised, the application's own files among it; or also the rest of each package that is used, but for
+    /// documentation.
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = KeepLevel::Observed)]
+    pub keep: KeepLevel,
+    /// How many of the image's layers, from the bottom, are its base's; what came after them and is of no package is the
+    /// application's own [default: as the image's labels or history show].
+    #[arg(long, value_name = "NUMBER")]
+    pub base_layers: Option<usize>,
     /// Keep this path; a folder with all below it. `PATH:MODE#UID#GID` also sets permissions. May be given several
     /// times.
     #[arg(long, value_name = "PATH")]
@@ -81,4 +90,12 @@ pub struct KeepArguments {
     /// Leave out what lies in /var/lock and /run/lock; the folders stay.
     #[arg(long, default_value_t = true)]
     pub exclude_varlock_files: bool,
+}
+
+/// A level of `--keep`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeepLevel {
+    Observed,
+    Reachable,
+    Package,
 }

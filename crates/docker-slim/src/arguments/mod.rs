@@ -18,7 +18,7 @@ pub use exercise::ExerciseArguments;
 pub use global::{GlobalArguments, LogFormat, LogLevel, OutputFormat};
 pub use http::HttpArguments;
 pub use image::ImageArguments;
-pub use keep::KeepArguments;
+pub use keep::{KeepArguments, KeepLevel};
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
 pub use source::CommonArguments;

@@ -1,10 +1,10 @@
 //! Flags about files → settings of slim-keep.
 
 use super::files::lines;
-use crate::arguments::KeepArguments;
+use crate::arguments::{KeepArguments, KeepLevel};
 use crate::failure::Failure;
 use slim_image::ImagePath;
-use slim_keep::{Certificates, Permissions, Settings};
+use slim_keep::{Certificates, Level, Permissions, Settings};
 use std::collections::BTreeMap;
 
 /// Where programs leave lock files.
@@ -36,6 +36,8 @@ pub fn settings(arguments: &KeepArguments) -> Result<Settings, Failure> {
         exclude_pattern.extend(LOCK_FILES.map(str::to_owned));
     }
     Ok(Settings {
+        level: level(arguments.keep),
+        base_layers: arguments.base_layers,
         include_path,
         preserve_path,
         include_bin,
@@ -51,6 +53,14 @@ pub fn settings(arguments: &KeepArguments) -> Result<Settings, Failure> {
         permissions,
         exclude_pattern,
     })
+}
+
+fn level(level: KeepLevel) -> Level {
+    match level {
+        KeepLevel::Observed => Level::Observed,
+        KeepLevel::Reachable => Level::Reachable,
+        KeepLevel::Package => Level::Package,
+    }
 }
 
 fn certificates(arguments: &KeepArguments) -> Certificates {
@@ -137,6 +147,10 @@ mod tests {
         let patterns = |patterns: &[&str]| patterns.iter().map(|text| (*text).to_owned()).collect();
         for (flag, expected) in [
             ("--quiet", default()),
+            ("--keep=observed", default()),
+            ("--keep=reachable", Settings { level: Level::Reachable, ..default() }),
+            ("--keep=package", Settings { level: Level::Package, ..default() }),
+            ("--base-layers=3", Settings { base_layers: Some(3), ..default() }),
             ("--include-path=/a", Settings { include_path: path("/a"), ..default() }),
             ("--preserve-path=/a", Settings { preserve_path: path("/a"), ..default() }),
             ("--include-bin=/a", Settings { include_bin: path("/a"), ..default() }),

@@ -154,7 +154,7 @@ impl Files<'_> {
     fn is_compiled_without_source(&self, path: &ImagePath) -> bool {
         let is_cached = path.parent().is_some_and(|folder| folder.file_name() == b"__pycache__");
         let source = || crate::python::companions(path).map(|seed| ImagePath::new(seed.path));
-        is_cached && !source().is_some_and(|source| self.world.context.entry(&source).is_some())
+        is_cached && source().is_none_or(|source| self.world.context.entry(&source).is_none())
     }
 
     /// In /etc, packages' scripts make links to packages' files (`alternatives`, `sites-enabled`, certificates by hash):
