@@ -15,6 +15,9 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use tempfile::{NamedTempFile, TempPath};
 
+/// Bytes of contents on their way: the hash is the bound, not the system calls.
+const BUFFER: usize = 256 << 10;
+
 /// One path of the layer with the metadata that it shall have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerEntry {
@@ -84,7 +87,8 @@ pub fn write_layer_to(
         members.iter().filter(|planned| planned.has_contents).map(|planned| planned.path.clone()).collect();
     let mut writer = LayerWriter {
         members: members.into_iter(),
-        output: Hashing::new(BufWriter::with_capacity(256 << 10, output)),
+        output: Hashing::new(BufWriter::with_capacity(BUFFER, output)),
+        buffer: vec![0; BUFFER],
         failure: None,
     };
     let read = tree.read_each(&files, &mut |path, contents| {
@@ -141,6 +145,7 @@ struct Planned {
 struct LayerWriter<W: Write> {
     members: std::vec::IntoIter<Planned>,
     output: Hashing<BufWriter<W>>,
+    buffer: Vec<u8>,
     failure: Option<LayerError>,
 }
 
@@ -176,21 +181,26 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn contents(&mut self, planned: &Planned, contents: &mut dyn Read) -> Result<(), LayerError> {
-        let failed = |source| LayerError::Write { path: planned.path.clone(), source };
+        let path = &planned.path;
+        let failed = |source| LayerError::Write { path: path.clone(), source };
         let expected = planned.member.size;
-        let found = io::copy(&mut (&mut *contents).take(expected), &mut self.output).map_err(failed)?;
-        let differs = |found| LayerError::SizeDiffers { path: planned.path.clone(), expected, found };
+        let differs = |found| LayerError::SizeDiffers { path: path.clone(), expected, found };
+        let mut found = 0;
+        loop {
+            let read = match contents.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(TreeError::Read { path: path.clone(), source }.into()),
+            };
+            found += read as u64;
+            if found > expected {
+                return Err(differs("more".to_owned()));
+            }
+            self.output.write_all(&self.buffer[..read]).map_err(failed)?;
+        }
         if found < expected {
             return Err(differs(found.to_string()));
-        }
-        let mut one = [0];
-        loop {
-            match contents.read(&mut one) {
-                Ok(0) => break,
-                Ok(_) => return Err(differs("more".to_owned())),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
-            }
         }
         tape::pad(&mut self.output, expected).map_err(failed)
     }
