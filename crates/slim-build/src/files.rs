@@ -10,6 +10,7 @@ use slim_image::collector::Client;
 use slim_image::{ImagePath, ImageTree, Listing, OverlayTree, SourceImage};
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The fat image's tree.
 pub struct Files {
@@ -18,7 +19,7 @@ pub struct Files {
 
 /// Where the files are read from.
 enum Origin {
-    Layers(OverlayTree),
+    Layers(Arc<OverlayTree>),
     Collector { client: Client, container: ContainerId },
 }
 
@@ -35,7 +36,7 @@ impl Files {
     ) -> Result<Self, BuildError> {
         let layers = if settings.local_layers { from_layers(engine, source).await? } else { None };
         let origin = match layers {
-            Some(tree) => Origin::Layers(tree),
+            Some(tree) => Origin::Layers(Arc::new(tree)),
             None => from_collector(engine, settings, source, state).await?,
         };
         Ok(Self { origin })
@@ -45,8 +46,17 @@ impl Files {
     #[must_use]
     pub fn tree(&self) -> &dyn ImageTree {
         match &self.origin {
-            Origin::Layers(tree) => tree,
+            Origin::Layers(tree) => tree.as_ref(),
             Origin::Collector { client, .. } => client,
+        }
+    }
+
+    /// The tree where reading it twice costs next to nothing: where it lies on this machine.
+    #[must_use]
+    pub fn in_place(&self) -> Option<Arc<OverlayTree>> {
+        match &self.origin {
+            Origin::Layers(tree) => Some(Arc::clone(tree)),
+            Origin::Collector { .. } => None,
         }
     }
 

@@ -10,12 +10,14 @@ use crate::settings::Settings;
 use crate::state::ImageState;
 use slim_engine::Engine;
 use slim_image::layer::{LayerError, write_layer};
-use slim_image::{LayerEntry, Reference, SlimImage, SourceImage};
+use slim_image::{Layer, LayerEntry, Reference, SlimImage, SourceImage};
 use slim_keep::KeepSet;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::sync::Arc;
-use tokio::io::AsyncRead;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
 use tokio_util::io::SyncIoBridge;
 
 /// Bytes of the archive on their way from its writer to the engine.
@@ -36,7 +38,8 @@ pub struct Slim {
     pub size: u64,
 }
 
-/// Writes the image: its layer goes to a temporary file below the state path.
+/// Makes the image. Where its files are read through the collector, its layer goes to a temporary file below the state
+/// path; files on this machine are read once for the digest and once on their way to the engine.
 ///
 /// # Errors
 /// When a file of the fat image cannot be read, or the disk is full.
@@ -49,7 +52,7 @@ pub async fn write(
     kept: &Arc<KeepSet>,
 ) -> Result<(Files, Arc<SlimImage>), BuildError> {
     stage.working("writing the layer");
-    let file = state.temporary_file()?;
+    let state = state.clone();
     let config = settings.edits.applied_to(&source.config, &settings.container);
     let created = settings.source_date_epoch.map(timestamp).transpose()?;
     let (source, kept, state_path) = (source.clone(), Arc::clone(kept), settings.state_path.clone());
@@ -59,8 +62,11 @@ pub async fn write(
             .iter()
             .map(|(path, kept)| LayerEntry { path: path.clone(), entry: kept.entry.clone() })
             .collect();
-        let layer =
-            write_layer(files.tree(), &entries, file).map_err(|error| layer_failed(error, &state_path))?;
+        let layer = match files.in_place() {
+            Some(tree) => Layer::of_tree(tree, entries),
+            None => write_layer(files.tree(), &entries, state.temporary_file()?),
+        };
+        let layer = layer.map_err(|error| layer_failed(error, &state_path))?;
         Ok((files, Arc::new(SlimImage::new(&source, config, layer, created))))
     })
     .await
@@ -143,15 +149,39 @@ fn timestamp(seconds: i64) -> Result<String, BuildError> {
 
 /// The archive as a stream, written by a thread of its own while the engine reads.
 fn archive(image: Arc<SlimImage>, name: Reference) -> Box<dyn AsyncRead + Send + Unpin> {
-    let (writer, reader) = tokio::io::duplex(PIPE_BYTES);
+    let (writer, stream) = tokio::io::duplex(PIPE_BYTES);
     let writer = SyncIoBridge::new(writer);
+    let failure = Arc::default();
+    let reader = Archive { stream, failure: Arc::clone(&failure) };
     tokio::task::spawn_blocking(move || {
         let mut output = BufWriter::with_capacity(PIPE_BYTES, writer);
-        // An engine that stops reading says why in its answer; here it is only a closed pipe.
         let written = image.write_to(&mut output, &[name]).and_then(|()| output.flush());
         if let Err(error) = written {
-            tracing::debug!(%error, "the archive was not read to its end");
+            // Told where the reader meets the end. An engine that stops reading does not: it says why in its answer.
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     });
     Box::new(reader)
+}
+
+/// The reader's side of the archive: its end is an error where the writer failed.
+struct Archive {
+    stream: DuplexStream,
+    failure: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl AsyncRead for Archive {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if matches!(polled, Poll::Ready(Ok(()))) && buffer.filled().len() == before {
+            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return Poll::Ready(failure.map_or(Ok(()), Err));
+        }
+        polled
+    }
 }

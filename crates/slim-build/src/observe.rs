@@ -111,6 +111,12 @@ async fn observe_once(
     with(&subject.observer, |observer| observer.enter_phase(Phase::Shutdown));
     let (exit_code, ending) = stop(&subject, exercised.ended_by_itself).await?;
     behaviour.ending = ending;
+    if settings.show_container_logs {
+        let logs = engine.logs(&subject.id, None).await?;
+        for line in String::from_utf8_lossy(&logs.bytes).lines() {
+            story.line(format!("| {line}"));
+        }
+    }
     let observer = subject.observer;
     let trace = blocking(move || {
         let observer = Arc::into_inner(observer)
@@ -118,15 +124,11 @@ async fn observe_once(
             .into_inner()
             .expect("no holder of this lock panics");
         Ok(observer.finish()?)
-    })
-    .await?;
-    if settings.show_container_logs {
-        let logs = engine.logs(&subject.id, None).await?;
-        for line in String::from_utf8_lossy(&logs.bytes).lines() {
-            story.line(format!("| {line}"));
-        }
-    }
-    engine.remove(&subject.id, true).await?;
+    });
+    // The container has ended: nothing that the sensor still has to read goes with it.
+    let (trace, removed) = tokio::join!(trace, engine.remove(&subject.id, true));
+    let trace = trace?;
+    removed?;
     Ok(Observation { trace: Arc::new(trace), exercised, behaviour, exit_code: Some(exit_code), repeated: 0 })
 }
 

@@ -11,7 +11,7 @@ use crate::reference::Reference;
 use crate::tape::{self, BLOCK, Member, MemberKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 pub(crate) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -172,17 +172,22 @@ impl SlimImage {
     /// Writes the archive; an engine that loads it gives the image `names` (none: it is known by its id).
     ///
     /// # Errors
-    /// When the layer's file cannot be read or the writer fails.
+    /// Those of [`Layer::copy_to`].
     pub fn write_to(&self, mut output: impl Write, names: &[Reference]) -> io::Result<()> {
         let output: &mut dyn Write = &mut output;
         for directory in ["blobs/", "blobs/sha256/"] {
             tape::write_header(output, &Member::new(directory, MemberKind::Directory, 0o755))?;
         }
         for (name, bytes) in self.small_files(names) {
-            write_file(output, &name, bytes.len() as u64, &mut &bytes[..])?;
+            let size = bytes.len() as u64;
+            output.write_all(&header_of(&name, size))?;
+            output.write_all(&bytes)?;
+            tape::pad(output, size)?;
         }
         for layer in &self.layers {
-            write_file(output, &blob_path(&layer.diff_id), layer.size, &mut layer.reader())?;
+            output.write_all(&header_of(&blob_path(&layer.diff_id), layer.size))?;
+            layer.copy_to(output)?;
+            tape::pad(output, layer.size)?;
         }
         tape::finish(output)?;
         output.flush()
@@ -248,17 +253,4 @@ fn header_of(name: &str, size: u64) -> Vec<u8> {
     tape::write_header(&mut header, &member)
         .expect("a blob's name and size can be expressed, memory can be written");
     header
-}
-
-fn write_file(output: &mut dyn Write, name: &str, size: u64, contents: &mut dyn Read) -> io::Result<()> {
-    output.write_all(&header_of(name, size))?;
-    let mut buffer = vec![0; 256 << 10];
-    let mut left = size;
-    while left > 0 {
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        contents.read_exact(&mut buffer[..most])?;
-        output.write_all(&buffer[..most])?;
-        left -= most as u64;
-    }
-    tape::pad(output, size)
 }

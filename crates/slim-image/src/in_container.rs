@@ -3,7 +3,8 @@
 //! Engines put files into a container's root: some as bind mounts (`/etc/hosts`), some on the same overlay as the
 //! image's own (`/.dockerenv`, and on Docker the mount points of the former), which no device number tells apart;
 //! these are known by name. Directories that the engine touches to do so have the time of the container's creation;
-//! they get the latest time of what they hold instead, so that an image always lists the same.
+//! they get the latest time of what they hold instead, so that an image always lists the same. So do the directories of
+//! the image's volumes, which the engine copies and gives the time of the copy.
 
 use crate::path::ImagePath;
 use crate::tree::{Entry, Kind};
@@ -41,13 +42,20 @@ pub(crate) fn touched(hidden: &BTreeSet<ImagePath>, mounts: &BTreeSet<ImagePath>
     touched
 }
 
-/// Gives each touched directory the latest time of what it holds, from the deepest up.
-pub(crate) fn settle_times(entries: &mut BTreeMap<ImagePath, Entry>, touched: &BTreeSet<ImagePath>) {
+/// Gives each touched directory, and each directory of a volume, the latest time of what it holds, from the deepest up.
+pub(crate) fn settle_times(
+    entries: &mut BTreeMap<ImagePath, Entry>,
+    touched: &BTreeSet<ImagePath>,
+    volumes: &BTreeSet<ImagePath>,
+) {
+    let is_copied = |path: &ImagePath| volumes.iter().any(|volume| path.is_within(volume));
+    let directories: BTreeSet<ImagePath> = entries
+        .iter()
+        .filter(|(path, entry)| entry.is_directory() && (touched.contains(*path) || is_copied(path)))
+        .map(|(path, _)| path.clone())
+        .collect();
     // A path sorts before what lies below it, so that backwards the inner directories come first.
-    for directory in touched.iter().rev() {
-        if !entries.get(directory).is_some_and(Entry::is_directory) {
-            continue;
-        }
+    for directory in directories.iter().rev() {
         let latest = crate::listing::children(entries, directory)
             .iter()
             .filter_map(|name| entries.get(&directory.join(name)))

@@ -10,10 +10,15 @@ use crate::path::ImagePath;
 use crate::tape::{self, Member, MemberKind};
 use crate::tree::{Entry, ImageTree, Kind, TreeError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use tempfile::{NamedTempFile, TempPath};
+
+/// Bytes of contents on their way: the hash is the bound, not the system calls.
+const BUFFER: usize = 256 << 10;
 
 /// One path of the layer with the metadata that it shall have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,15 +27,20 @@ pub struct LayerEntry {
     pub entry: Entry,
 }
 
-/// A written layer in a temporary file, which goes when the value goes.
+/// A layer whose bytes are known: in a temporary file, which goes when the value goes, or read from its tree anew each
+/// time.
 #[derive(Debug)]
 pub struct Layer {
-    file: File,
-    _path: TempPath,
+    source: LayerSource,
     /// Digest of the tar stream, which is not compressed: also the digest of the blob.
     pub diff_id: Digest,
     /// Bytes of the tar stream.
     pub size: u64,
+}
+
+enum LayerSource {
+    File { file: File, _path: TempPath },
+    Tree { tree: Arc<dyn ImageTree + Send + Sync>, entries: Vec<LayerEntry> },
 }
 
 /// Why a layer cannot be written.
@@ -66,7 +76,7 @@ pub fn write_layer(
 ) -> Result<Layer, LayerError> {
     let (file, path) = file.into_parts();
     let (diff_id, size) = write_layer_to(tree, entries, &file)?;
-    Ok(Layer { file, _path: path, diff_id, size })
+    Ok(Layer { source: LayerSource::File { file, _path: path }, diff_id, size })
 }
 
 /// As [`write_layer`], to any writer; gives the digest and the bytes written.
@@ -84,7 +94,8 @@ pub fn write_layer_to(
         members.iter().filter(|planned| planned.has_contents).map(|planned| planned.path.clone()).collect();
     let mut writer = LayerWriter {
         members: members.into_iter(),
-        output: Hashing::new(BufWriter::with_capacity(256 << 10, output)),
+        output: Hashing::new(BufWriter::with_capacity(BUFFER, output)),
+        buffer: vec![0; BUFFER],
         failure: None,
     };
     let read = tree.read_each(&files, &mut |path, contents| {
@@ -106,28 +117,62 @@ pub fn write_layer_to(
 }
 
 impl Layer {
-    /// The tar stream from its beginning. Several readers at once do not disturb one another.
-    #[must_use]
-    pub fn reader(&self) -> LayerReader<'_> {
-        LayerReader { file: &self.file, position: 0, size: self.size }
+    /// The layer that [`write_layer`] writes, without a file: the tree is read once for the digest, and again whenever the
+    /// layer is asked for. For trees whose files lie on this machine that is quicker than to write them twice.
+    ///
+    /// # Errors
+    /// Those of [`write_layer`], but for the disk's.
+    pub fn of_tree(
+        tree: Arc<dyn ImageTree + Send + Sync>,
+        entries: Vec<LayerEntry>,
+    ) -> Result<Self, LayerError> {
+        let (diff_id, size) = write_layer_to(tree.as_ref(), &entries, io::sink())?;
+        Ok(Self { source: LayerSource::Tree { tree, entries }, diff_id, size })
+    }
+
+    /// Writes the tar stream, [`Layer::size`] bytes. Several writers at once do not disturb one another.
+    ///
+    /// # Errors
+    /// Those of the writer; a file that cannot be read, or has changed since the layer was made.
+    pub fn copy_to(&self, mut output: &mut dyn Write) -> io::Result<()> {
+        match &self.source {
+            LayerSource::File { file, .. } => {
+                let mut buffer = vec![0; BUFFER];
+                let mut position = 0;
+                while position < self.size {
+                    let left = usize::try_from(self.size - position).unwrap_or(usize::MAX);
+                    let most = left.min(buffer.len());
+                    file.read_exact_at(&mut buffer[..most], position)?;
+                    output.write_all(&buffer[..most])?;
+                    position += most as u64;
+                }
+                Ok(())
+            }
+            LayerSource::Tree { tree, entries } => {
+                let written = write_layer_to(tree.as_ref(), entries, &mut output).map_err(into_io)?;
+                if written == (self.diff_id, self.size) {
+                    return Ok(());
+                }
+                Err(io::Error::other("the image's files have changed since they were first read"))
+            }
+        }
     }
 }
 
-/// Reads a layer's tar stream.
-#[derive(Debug)]
-pub struct LayerReader<'a> {
-    file: &'a File,
-    position: u64,
-    size: u64,
+impl fmt::Debug for LayerSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::File { .. } => "File",
+            Self::Tree { .. } => "Tree",
+        })
+    }
 }
 
-impl Read for LayerReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.size - self.position).unwrap_or(usize::MAX);
-        let most = left.min(buffer.len());
-        let read = self.file.read_at(&mut buffer[..most], self.position)?;
-        self.position += read as u64;
-        Ok(read)
+/// The writer's own error as it came, any other in words.
+fn into_io(error: LayerError) -> io::Error {
+    match error {
+        LayerError::Write { source, .. } | LayerError::File(source) => source,
+        error => io::Error::other(format!("failed to {error}")),
     }
 }
 
@@ -141,6 +186,7 @@ struct Planned {
 struct LayerWriter<W: Write> {
     members: std::vec::IntoIter<Planned>,
     output: Hashing<BufWriter<W>>,
+    buffer: Vec<u8>,
     failure: Option<LayerError>,
 }
 
@@ -176,21 +222,26 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn contents(&mut self, planned: &Planned, contents: &mut dyn Read) -> Result<(), LayerError> {
-        let failed = |source| LayerError::Write { path: planned.path.clone(), source };
+        let path = &planned.path;
+        let failed = |source| LayerError::Write { path: path.clone(), source };
         let expected = planned.member.size;
-        let found = io::copy(&mut (&mut *contents).take(expected), &mut self.output).map_err(failed)?;
-        let differs = |found| LayerError::SizeDiffers { path: planned.path.clone(), expected, found };
+        let differs = |found| LayerError::SizeDiffers { path: path.clone(), expected, found };
+        let mut found = 0;
+        loop {
+            let read = match contents.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(TreeError::Read { path: path.clone(), source }.into()),
+            };
+            found += read as u64;
+            if found > expected {
+                return Err(differs("more".to_owned()));
+            }
+            self.output.write_all(&self.buffer[..read]).map_err(failed)?;
+        }
         if found < expected {
             return Err(differs(found.to_string()));
-        }
-        let mut one = [0];
-        loop {
-            match contents.read(&mut one) {
-                Ok(0) => break,
-                Ok(_) => return Err(differs("more".to_owned())),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
-            }
         }
         tape::pad(&mut self.output, expected).map_err(failed)
     }

@@ -4,9 +4,12 @@
 use proptest::prelude::*;
 use slim_image::layer::{LayerEntry, LayerError, write_layer, write_layer_to};
 use slim_image::validate::validate;
-use slim_image::{Config, Digest, Entry, ImagePath, ImageTree, Kind, MemoryTree, SlimImage, SourceImage};
+use slim_image::{
+    Config, Digest, Entry, ImagePath, ImageTree, Kind, Layer, MemoryTree, OverlayTree, SlimImage, SourceImage,
+};
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
+use std::sync::Arc;
 
 fn all(tree: &dyn ImageTree) -> Vec<LayerEntry> {
     tree.walk().map(|(path, entry)| LayerEntry { path: path.clone(), entry: entry.clone() }).collect()
@@ -55,6 +58,45 @@ fn image(tree: &dyn ImageTree, created: Option<&str>) -> (SlimImage, Vec<u8>) {
     let mut bytes = Vec::new();
     image.write_to(&mut bytes, &[]).unwrap();
     (image, bytes)
+}
+
+#[test]
+fn a_layer_read_anew_gives_the_same_archive_as_one_in_a_file() {
+    let tree = MemoryTree::new()
+        .file("/a", 0o4755, vec![7; 700_001])
+        .hard_link("/b", "/a")
+        .file("/etc/x", 0o600, "x")
+        .symlink("/l", "etc/x");
+    let (in_file, expected) = image(&tree, None);
+    let layer = Layer::of_tree(Arc::new(tree.clone()), all(&tree)).unwrap();
+    let config = Config { entrypoint: vec!["/a".to_owned()], ..Config::default() };
+    let anew = SlimImage::new(&source(config.clone()), config, layer, None);
+    assert_eq!(anew.id(), in_file.id());
+    for _ in 0..2 {
+        let mut bytes = Vec::new();
+        anew.write_to(&mut bytes, &[]).unwrap();
+        assert!(bytes == expected, "other bytes");
+    }
+    assert_eq!(anew.archive_size(&[]), expected.len() as u64);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&expected).unwrap();
+    validate(file).unwrap();
+}
+
+#[test]
+fn files_that_change_between_two_readings_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), "one").unwrap();
+    let tree = OverlayTree::open(&[folder.path().to_owned()]).unwrap();
+    let entries = all(&tree);
+    let layer = Layer::of_tree(Arc::new(tree), entries).unwrap();
+    layer.copy_to(&mut std::io::sink()).unwrap();
+    std::fs::write(folder.path().join("a"), "two").unwrap();
+    let error = layer.copy_to(&mut std::io::sink()).unwrap_err();
+    assert_eq!(error.to_string(), "the image's files have changed since they were first read");
+    std::fs::remove_file(folder.path().join("a")).unwrap();
+    let error = layer.copy_to(&mut std::io::sink()).unwrap_err().to_string();
+    assert!(error.starts_with("failed to read /a: No such file"), "{error}");
 }
 
 #[test]

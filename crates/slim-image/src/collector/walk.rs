@@ -23,6 +23,8 @@ pub(super) struct Surroundings {
     foreign: BTreeSet<ImagePath>,
     /// Directories whose time is the engine's doing.
     touched: BTreeSet<ImagePath>,
+    /// Where the image's volumes are mounted.
+    volumes: BTreeSet<ImagePath>,
 }
 
 impl Surroundings {
@@ -44,7 +46,7 @@ impl Surroundings {
         hidden.extend(binary.and_then(|binary| inside(&root, binary)));
         let touched = touched(&hidden, &mounts);
         let foreign = mounts.difference(&volumes).cloned().collect();
-        Ok(Self { root, hidden, foreign, touched })
+        Ok(Self { root, hidden, foreign, touched, volumes })
     }
 
     /// Where a path of the image lies on this machine.
@@ -71,7 +73,7 @@ pub(super) fn list(surroundings: &Surroundings) -> Result<Listing, RemoteError> 
         }
     }
     let mut entries = walk.entries;
-    settle_times(&mut entries, &surroundings.touched);
+    settle_times(&mut entries, &surroundings.touched, &surroundings.volumes);
     settle_groups(&mut entries);
     ListingBuilder::from(entries).finish().map_err(|error| RemoteError {
         action: "list".to_owned(),

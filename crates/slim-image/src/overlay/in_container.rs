@@ -27,7 +27,7 @@ pub(super) fn show(entries: &mut Entries, volumes: &[ImagePath]) {
         }
     }
     let touched = touched(&hidden, &volumes);
-    settle_times(entries, &touched);
+    settle_times(entries, &touched, &volumes);
     settle_groups(entries);
 }
 
