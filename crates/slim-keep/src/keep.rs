@@ -9,6 +9,7 @@ use crate::listing::left_out;
 use crate::note::Note;
 use crate::observed::Observed;
 use crate::reach::Reach;
+use crate::seed::Seed;
 use crate::settings::Settings;
 use crate::{directories, entrypoint, includes, listing, observed, sweep, system};
 use slim_image::{Config, ImagePath, ImageTree};
@@ -27,6 +28,20 @@ pub fn keep(
     config: &Config,
     settings: &Settings,
 ) -> Result<KeepSet, KeepError> {
+    keep_with(trace, tree, config, settings, &[])
+}
+
+/// The same, and these seeds with all that they need: what a repair found missing.
+///
+/// # Errors
+/// As [`keep`].
+pub fn keep_with(
+    trace: &Trace,
+    tree: &dyn ImageTree,
+    config: &Config,
+    settings: &Settings,
+    more: &[Seed],
+) -> Result<KeepSet, KeepError> {
     let context = Context {
         mounts: Mounts::new(&trace.mounts),
         exclusions: Exclusions::new(&settings.exclude_pattern)?,
@@ -42,6 +57,7 @@ pub fn keep(
     seeds.extend(entrypoint::seeds(&context, config, !settings.without_healthcheck));
     seeds.extend(directories::seeds(&context, config)?);
     seeds.extend(system::seeds(settings));
+    seeds.extend_from_slice(more);
 
     let mut reach = Reach::new(settings.level, &context, &seen);
     let mut set = close_with(seeds, &context, &mut reach)?;

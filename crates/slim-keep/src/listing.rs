@@ -249,13 +249,18 @@ fn verdict(
     if program.is_python && is_python_library(context, directory) {
         return Verdict::ModuleSearch;
     }
-    if is_fundamental(context, directory) || is_big_system_directory(context, directory) {
+    if is_of_the_system(context, directory) {
         return Verdict::SystemDirectory;
     }
     if program.is_python && is_imported_from(observed, context, directory) {
         return Verdict::NoModules;
     }
     Verdict::All
+}
+
+/// Whether the entries of a directory say nothing about the program that looks at it.
+pub(crate) fn is_of_the_system(context: &Context<'_>, directory: &ImagePath) -> bool {
+    is_fundamental(context, directory) || is_big_system_directory(context, directory)
 }
 
 fn is_fundamental(context: &Context<'_>, directory: &ImagePath) -> bool {
