@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::sweep;
 use crate::walk::Walk;
 use slim_image::{Config, ImagePath, ImageTree, Kind};
-use slim_trace::{Access, FileAccess, Phase, ProcessId, Trace, TracedPath};
+use slim_trace::{Access, FileAccess, ProcessId, Trace, TracedPath};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A process that finds a name in more directories than these was not looking for *the* file of that name along a search
@@ -91,11 +91,11 @@ pub fn missed(
     Ok(missed)
 }
 
-/// Look-ups of the program, or of the runtime that was to run one, that failed for want of the path.
+/// Look-ups of the program that failed for want of the path. (The runtime's own, as of a program that `docker exec` asks
+/// for, are not in a trace.)
 fn misses(trace: &Trace) -> impl Iterator<Item = &FileAccess> {
-    let is_of_the_program = |phase: &Phase| counts(*phase) || *phase == Phase::RuntimeFiltered;
-    trace.files.iter().filter(move |file| {
-        file.access.contains(&Access::Missing) && file.phases.iter().any(is_of_the_program)
+    trace.files.iter().filter(|file| {
+        file.access.contains(&Access::Missing) && file.phases.iter().any(|phase| counts(*phase))
     })
 }
 

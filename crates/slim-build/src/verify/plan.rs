@@ -39,6 +39,8 @@ pub struct Plan {
     pub health: Option<inside::HealthCommand>,
     /// TCP ports that the observed program listened on at the end of its exercise.
     pub ports: Vec<u16>,
+    /// Those of them that every run opens: others may have been picked by the kernel.
+    pub awaited: BTreeSet<u16>,
     /// Whether the observed program ended by itself.
     pub ends: bool,
     /// Whether it ended when it was told to.
@@ -82,6 +84,7 @@ impl Plan {
             commands: behaviour.commands.iter().map(|command| command.argv.clone()).collect(),
             health: inside::health_command(&source.config, &settings.keep),
             ports: behaviour.listens.iter().copied().collect(),
+            awaited: awaited(behaviour.answers.as_ref(), &behaviour.listens),
             ends: matches!(behaviour.ending, super::Ending::ByItself { .. }),
             stops: matches!(behaviour.ending, super::Ending::Stopped { .. }),
             ready_within: patience(observation.exercised.ready_after),
@@ -106,6 +109,19 @@ impl Plan {
             reachable_ports: reachable_ports(settings, source, &behaviour.listens),
         }
     }
+}
+
+/// The ports that were asked and answered, and those that nobody picks by chance.
+fn awaited(recording: Option<&Recording>, listens: &BTreeSet<u16>) -> BTreeSet<u16> {
+    /// Linux's default `net.ipv4.ip_local_port_range`.
+    const PICKED_BY_THE_KERNEL: std::ops::RangeInclusive<u16> = 32768..=60999;
+    let exchanges = recording.into_iter().flat_map(|recording| &recording.exchanges);
+    let asked: BTreeSet<u16> = exchanges
+        .filter(|exchange| exchange.response.is_some())
+        .map(|exchange| exchange.request.port)
+        .collect();
+    let is_fixed = |port: &&u16| asked.contains(port) || !PICKED_BY_THE_KERNEL.contains(port);
+    listens.iter().filter(is_fixed).copied().collect()
 }
 
 /// Which starts besides the first are tried.
@@ -190,6 +206,11 @@ mod tests {
     fn with_mount(mount: &str) -> Overrides {
         let mounts = vec![Mount::parse(mount, Path::new("/")).unwrap()];
         Overrides { mounts, ..Overrides::default() }
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_picked_is_not_waited_for() {
+        assert_eq!(awaited(None, &BTreeSet::from([80, 40123])), BTreeSet::from([80]));
     }
 
     #[test]

@@ -12,10 +12,13 @@ use slim_engine::{ContainerId, ContainerSpec, Engine, EngineError};
 use slim_probe::{CancelFlag, ProbeError, Target};
 use slim_trace::Trace;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A program that is started just to see that it comes up may be busy so long.
 const LIFE_SETTLES: Duration = Duration::from_secs(1);
+
+/// Between two looks at ports that come up one after the other.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a trial does beyond the plan.
 #[derive(Clone, Copy, Default)]
@@ -156,7 +159,7 @@ impl Trial<'_> {
     ) -> Result<Result<(), Over>, BuildError> {
         let Some((pid, target)) = self.target().await? else { return Ok(Err(Over)) };
         // What is asked for cannot be asked of a program that is not ready.
-        if self.listening(&target, self.plan.ready_within).await?.is_none() {
+        if self.silent(&target, self.plan.ready_within).await?.is_none() {
             return Ok(Err(Over));
         }
         if self.plan.ports.is_empty() {
@@ -212,7 +215,7 @@ impl Trial<'_> {
         if self.plan.ends {
             return match tokio::time::timeout(self.plan.ends_within, self.engine.wait(self.id)).await {
                 Ok(exit_code) => Ok(Life::Ended { exit_code: exit_code? }),
-                Err(_) => Ok(Life::Up { listens: self.plan.ports.iter().copied().collect() }),
+                Err(_) => Ok(Life::Up { silent: None }),
             };
         }
         tokio::select! {
@@ -227,12 +230,12 @@ impl Trial<'_> {
 
     async fn up(&self, patience: Duration) -> Result<Result<Life, Over>, BuildError> {
         let Some((pid, target)) = self.target().await? else { return Ok(Err(Over)) };
-        if self.listening(&target, patience).await?.is_none() {
+        if self.silent(&target, patience).await?.is_none() {
             return Ok(Err(Over));
         }
         until_quiet(pid, QUIET_LISTENING, LIFE_SETTLES).await;
-        Ok(match self.listening(&target, Duration::ZERO).await? {
-            Some(ports) if is_alive(pid) => Ok(Life::Up { listens: ports.into_iter().collect() }),
+        Ok(match self.silent(&target, Duration::ZERO).await? {
+            Some(silent) if is_alive(pid) => Ok(Life::Up { silent: silent.first().copied() }),
             _ => Err(Over),
         })
     }
@@ -245,6 +248,21 @@ impl Trial<'_> {
             let address = state.addresses.first().copied();
             (pid, Target { pid: Some(pid), address, ports: self.plan.ports.clone() })
         }))
+    }
+
+    /// The ports that the program is to listen on and does not, after waiting for them; `None` when it has ended.
+    async fn silent(&self, target: &Target, patience: Duration) -> Result<Option<Vec<u16>>, BuildError> {
+        let began = Instant::now();
+        loop {
+            let left = patience.saturating_sub(began.elapsed());
+            let Some(ports) = self.listening(target, left).await? else { return Ok(None) };
+            let awaited = self.plan.awaited.iter().copied();
+            let silent: Vec<u16> = awaited.filter(|port| !ports.contains(port)).collect();
+            if silent.is_empty() || began.elapsed() >= patience {
+                return Ok(Some(silent));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// The ports that listen, after waiting for the plan's; `None` when the program has ended.

@@ -130,12 +130,12 @@ fn commands_and_answers_that_were_never_made_are_differences() {
 }
 
 fn living(second: Option<Life>, read_only: Option<Life>) -> Behaviour {
-    Behaviour { second, read_only, listens: BTreeSet::from([80]), ..stopped(0) }
+    Behaviour { second, read_only, ..stopped(0) }
 }
 
 #[test]
 fn a_second_start_counts_where_the_fat_image_survives_it() {
-    let up = || Some(Life::Up { listens: BTreeSet::from([80]) });
+    let up = || Some(Life::Up { silent: None });
     let ended = |exit_code| Some(Life::Ended { exit_code });
     let fat = living(up(), None);
     assert_eq!(told(&fat, Some(&fat), &living(up(), None)), [""; 0]);
@@ -143,7 +143,7 @@ fn a_second_start_counts_where_the_fat_image_survives_it() {
         told(&fat, Some(&fat), &living(ended(3), None)),
         ["started a second time, the program ended with exit code 3 and should go on"]
     );
-    let silent = Some(Life::Up { listens: BTreeSet::new() });
+    let silent = Some(Life::Up { silent: Some(80) });
     assert_eq!(
         told(&fat, Some(&fat), &living(silent, None)),
         ["started a second time, nothing listens on port 80"]
@@ -166,7 +166,7 @@ fn the_second_run_of_a_program_that_ends_is_compared_by_its_exit_code() {
 
 #[test]
 fn a_read_only_root_counts_where_the_fat_image_survives_it() {
-    let up = || Some(Life::Up { listens: BTreeSet::from([80]) });
+    let up = || Some(Life::Up { silent: None });
     let dead = || Some(Life::Ended { exit_code: 30 });
     let fat = living(None, up());
     assert_eq!(
