@@ -85,6 +85,7 @@ impl Rounds<'_> {
     async fn run(&self, files: Files) -> Result<(Files, Proved), BuildError> {
         let Self { settings, story, seen, .. } = *self;
         let mut repairs = Repairs::default();
+        self.prepare();
         let (mut files, mut kept) = keep(settings, story, seen, files, &repairs).await?;
         let mut held = None;
         loop {
@@ -100,6 +101,7 @@ impl Rounds<'_> {
             if grows {
                 let new_paths = !findings.seeds.is_empty();
                 repairs.grow(findings, verdict.differences.len());
+                self.prepare();
                 if new_paths {
                     image::discard(self.engine, loaded).await?;
                     (files, kept) = keep(settings, story, seen, files, &repairs).await?;
@@ -110,6 +112,13 @@ impl Rounds<'_> {
             }
             let verification = self.decide(verdict, findings, repairs)?;
             return Ok((files, Proved { kept, policies, loaded, verification }));
+        }
+    }
+
+    /// Lets the next trial get ready meanwhile.
+    fn prepare(&self) {
+        if let Some(check) = &self.check {
+            check.prepare();
         }
     }
 

@@ -166,6 +166,8 @@ pub fn differences(fat: &Behaviour, again: Option<&Behaviour>, slim: &Behaviour)
     if !has_died {
         differences.extend(silent(fat, again, slim));
     }
+    // Of one that does not come up, or ends otherwise, later starts say the same once more.
+    let is_well = differences.is_empty();
     // Of a program that died, what it did before still counts; what it was not asked any more does not.
     match (&fat.answers, &slim.answers) {
         (Some(expected), Some(found)) => {
@@ -191,7 +193,7 @@ pub fn differences(fat: &Behaviour, again: Option<&Behaviour>, slim: &Behaviour)
     }
     let failed = slim.tests.iter().filter(|test| test.exit_code != Some(0));
     differences.extend(failed.cloned().map(Difference::Test));
-    if let Some(again) = again {
+    if let Some(again) = again.filter(|_| is_well) {
         differences.extend(later_starts(again, slim));
     }
     differences

@@ -100,10 +100,11 @@ impl Check<'_> {
 
     /// The trial, watched if it can be; lost events repeat it once.
     async fn trial(&self, spec: &ContainerSpec) -> Result<Trialled, BuildError> {
-        let mut watch = self.watch.clone();
+        let larger = self.watch.as_ref().map(|watch| watch.with_buffer_times(BUFFER_FACTOR));
+        let mut watch = self.watch.as_ref();
         let mut repeated = false;
         loop {
-            let conduct = Conduct { watch: watch.as_ref(), host_commands: &self.settings.verify.commands };
+            let conduct = Conduct { watch, host_commands: &self.settings.verify.commands };
             let error = match trial::run(self.engine, spec, self.plan, conduct).await {
                 Err(BuildError::Sensor(error)) => error,
                 done => return done,
@@ -112,14 +113,20 @@ impl Check<'_> {
                 self.story.notice(format!(
                     "{error} of the slim image; running it once more with {BUFFER_FACTOR} times the buffer"
                 ));
-                watch = watch.map(|watch| watch.with_buffer_times(BUFFER_FACTOR));
-                repeated = true;
+                (watch, repeated) = (larger.as_ref(), true);
             } else {
                 self.story.notice(format!(
                     "the slim image runs unwatched, so nothing can be repaired: failed to {error}"
                 ));
                 watch = None;
             }
+        }
+    }
+
+    /// Begins to get ready for the next slim image, which is being made.
+    pub fn prepare(&self) {
+        if let Some(watch) = &self.watch {
+            watch.prepare(1 + usize::from(self.plan.second_start));
         }
     }
 

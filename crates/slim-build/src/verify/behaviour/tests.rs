@@ -174,6 +174,8 @@ fn a_read_only_root_counts_where_the_fat_image_survives_it() {
         ["with a read-only root, the program ended with exit code 30 and should go on"]
     );
     assert_eq!(told(&fat, Some(&living(None, dead())), &living(None, dead())), [""; 0]);
+    let slim = Behaviour { read_only: dead(), ..ended(30, "") };
+    assert_eq!(told(&fat, Some(&fat), &slim).len(), 1, "what it says everywhere it says once");
 }
 
 #[test]
