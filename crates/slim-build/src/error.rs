@@ -22,11 +22,17 @@ pub enum BuildError {
     ContainerDied { image: String, what: String, log: String },
     #[error("exercise the program: {what}")]
     Exercise { what: String, hint: Option<String>, log: String },
-    #[error("verify the slim image of {image}: {} from the fat one, nothing was tagged", count(differences))]
+    #[error(
+        "verify the slim image of {image}: {} from the fat one, nothing was tagged{}",
+        count(differences),
+        shut_out(excluded)
+    )]
     Verification {
         image: String,
         /// One or more lines each.
         differences: Vec<String>,
+        /// What the slim program looked for and an exclude pattern takes out, each with its pattern.
+        excluded: Vec<(String, String)>,
         log: String,
     },
     #[error("{0}")]
@@ -102,6 +108,16 @@ fn count(differences: &[String]) -> String {
         [_] => "1 difference".to_owned(),
         many => format!("{} differences", many.len()),
     }
+}
+
+/// What the user excluded and the program looked for.
+fn shut_out(excluded: &[(String, String)]) -> String {
+    let Some((path, pattern)) = excluded.first() else { return String::new() };
+    let more = match excluded.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    format!("; it looked for {path}, which the exclude pattern {pattern} takes out{more}")
 }
 
 /// Runs blocking work off the async threads.

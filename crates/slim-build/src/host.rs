@@ -1,8 +1,11 @@
-//! Commands of `--host-exec`: run on this machine while the container is observed.
+//! Commands that run on this machine: those of `--host-exec` while the container is observed, and the user's own tests of
+//! `--verify-cmd` against a slim one.
 
 use crate::error::BuildError;
 use crate::observe::Subject;
+use slim_engine::{ContainerId, Engine};
 use slim_report::ExecReport;
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use tokio::process::Command;
 
@@ -29,24 +32,74 @@ pub(crate) async fn exec(subject: &Subject<'_>, command: &str) -> Result<ExecRep
     run(process, command).await
 }
 
-async fn run(mut process: Command, command: &str) -> Result<ExecReport, BuildError> {
-    let failed = |what: String, log: String| BuildError::Exercise { what, hint: None, log };
-    // A build that is given up takes the command with it.
-    process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let output = process
-        .output()
-        .await
-        .map_err(|error| failed(format!("`{command}` on this machine: {error}"), String::new()))?;
-    if output.status.success() {
+/// A test of the user's that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tested {
+    pub command: String,
+    /// `None`: a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The end of what it wrote.
+    pub output: String,
+}
+
+impl Tested {
+    /// How it ended, behind its name.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        match self.exit_code {
+            Some(code) => format!("on this machine ended with exit code {code}"),
+            None => "on this machine was ended by a signal".to_owned(),
+        }
+    }
+}
+
+/// Runs a test with `sh -c`. It finds the container's id in `DOCKER_SLIM_CONTAINER`, its address in `DOCKER_SLIM_HOST`, and
+/// the port at which its port 8000 is there in `DOCKER_SLIM_PORT_8000`.
+///
+/// # Errors
+/// When it cannot be run at all.
+pub(crate) async fn test(
+    engine: &dyn Engine,
+    id: &ContainerId,
+    ports: &BTreeSet<u16>,
+    command: &str,
+) -> Result<Tested, BuildError> {
+    let state = engine.inspect(id).await?;
+    // A container on the host's network has no address of its own.
+    let address = state.addresses.first().map_or_else(|| "127.0.0.1".to_owned(), ToString::to_string);
+    let mut process = Command::new("sh");
+    process
+        .args(["-c", command])
+        .env("DOCKER_SLIM_CONTAINER", id.as_str())
+        .env("DOCKER_SLIM_HOST", address)
+        .envs(ports.iter().map(|port| (format!("DOCKER_SLIM_PORT_{port}"), port.to_string())));
+    tested(process, command).await
+}
+
+async fn run(process: Command, command: &str) -> Result<ExecReport, BuildError> {
+    let tested = tested(process, command).await?;
+    if tested.exit_code == Some(0) {
         return Ok(ExecReport { command: command.to_owned(), exit_code: 0 });
     }
+    let what = format!("`{command}` {}", tested.ending());
+    Err(BuildError::Exercise { what, hint: None, log: tested.output })
+}
+
+async fn tested(mut process: Command, command: &str) -> Result<Tested, BuildError> {
+    // A build that is given up takes the command with it.
+    process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = process.output().await.map_err(|error| BuildError::Exercise {
+        what: format!("`{command}` on this machine: {error}"),
+        hint: None,
+        log: String::new(),
+    })?;
     let mut said = [output.stdout, output.stderr].concat();
     let shown = said.split_off(said.len().saturating_sub(OUTPUT_SHOWN));
-    let ending = match output.status.code() {
-        Some(code) => format!("ended with exit code {code}"),
-        None => "was ended by a signal".to_owned(),
-    };
-    Err(failed(format!("`{command}` on this machine {ending}"), String::from_utf8_lossy(&shown).into_owned()))
+    Ok(Tested {
+        command: command.to_owned(),
+        exit_code: output.status.code(),
+        output: String::from_utf8_lossy(&shown).into_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -114,6 +114,14 @@ pub async fn tag(engine: &dyn Engine, loaded: Loaded, names: Vec<String>) -> Res
     Ok(Slim { id: loaded.id, names, size: loaded.size })
 }
 
+/// Gives up a loaded image, which has no name yet. One that the engine held before under other names stays there.
+///
+/// # Errors
+/// When the engine does not let go of it.
+pub async fn discard(engine: &dyn Engine, loaded: Loaded) -> Result<(), BuildError> {
+    Ok(engine.untag(&loaded.temporary).await?)
+}
+
 /// The names that the slim image gets.
 ///
 /// # Errors

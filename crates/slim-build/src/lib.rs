@@ -1,4 +1,4 @@
-//! The pipeline: inspect → observe → exercise → keep → policy → image → verify → artifacts, and nothing that belongs to
+//! The pipeline: inspect → observe → exercise → keep → policy → image → verify (→ repair, and again) → artifacts, and nothing that belongs to
 //! one stage alone.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,8 @@ mod person;
 mod pipeline;
 mod policy;
 mod progress;
+mod repair;
+mod rounds;
 mod scratch;
 mod settings;
 mod state;
@@ -28,5 +30,5 @@ pub use judgement::{Verdict, judge};
 pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};
-pub use settings::{ContinueAfter, Exercise, HttpJudgement, Settings};
+pub use settings::{ContinueAfter, Exercise, HttpJudgement, Settings, Verify, VerifyMode};
 pub use state::write_whole;

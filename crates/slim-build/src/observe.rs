@@ -20,8 +20,8 @@ const LOG_LINES: usize = 20;
 const START_WAIT: Duration = Duration::from_millis(200);
 /// Exit code of a program that was killed, since it did not end on its signal.
 const KILLED: i64 = 137;
-/// A lost event repeats the observation once with this many times the buffer.
-const BUFFER_FACTOR: u32 = 4;
+/// A lost event repeats the run once with this many times the buffer.
+pub(crate) const BUFFER_FACTOR: u32 = 4;
 
 /// The observer, shared between the stages of an observation.
 pub(crate) type Shared = Arc<Mutex<Box<dyn Observer>>>;
@@ -158,7 +158,7 @@ async fn start<'a>(
 }
 
 /// The volumes that engines fill with what the image holds there: the image's own, and those of `--volume`.
-fn image_volumes(source: &SourceImage, settings: &Settings) -> Vec<ImagePath> {
+pub(crate) fn image_volumes(source: &SourceImage, settings: &Settings) -> Vec<ImagePath> {
     let mut volumes = source.config.volume_paths();
     volumes.extend(settings.container.volumes.iter().map(ImagePath::new));
     volumes

@@ -4,15 +4,17 @@
 use crate::artifacts::{self, Made};
 use crate::error::BuildError;
 use crate::files::Files;
-use crate::image::{self, Loaded};
+use crate::image;
 use crate::observe::{self, Observation};
 use crate::origin;
 use crate::person::Person;
 use crate::policy::{self, Policies};
 use crate::progress::{Progress, Stage, Story};
+use crate::repair::Repairs;
+use crate::rounds::{self, Proved};
 use crate::settings::Settings;
 use crate::state::ImageState;
-use crate::verify::{self, Check, Plan, Verdict};
+use crate::verify;
 use slim_engine::Engine;
 use slim_image::SourceImage;
 use slim_keep::{KeepSet, Level, Origin};
@@ -76,15 +78,8 @@ async fn build_stages(
     let source = inspect(engine, settings, story).await?;
     let names = image::names(settings, &source)?;
     let (seen, files) = watch(engine, settings, story, person, source).await?;
-    let (files, round) = rounds(engine, settings, story, &seen, files).await?;
-    let Round { kept, policies, loaded, verdict } = round;
-    let verification = match verdict {
-        Verdict::Same(report) => report,
-        Verdict::Different { differences, log } => {
-            let differences = differences.iter().map(ToString::to_string).collect();
-            return Err(BuildError::Verification { image: seen.source.reference, differences, log });
-        }
-    };
+    let (files, made) = rounds::rounds(engine, settings, story, &seen, files).await?;
+    let Proved { kept, policies, loaded, verification } = made;
     let (slim, ()) = tokio::join!(image::tag(engine, loaded, names), files.close(engine));
     let (slim, fat_entries) = (Some(slim?), files.entries());
     artifacts::write(settings, story, Made { seen, kept, policies, slim, verification, fat_entries })
@@ -98,8 +93,9 @@ async fn profile_stages(
 ) -> Result<BuildReport, BuildError> {
     let source = inspect(engine, settings, story).await?;
     let (seen, files) = watch(engine, settings, story, person, source).await?;
-    let (files, kept) = keep(settings, story, &seen, files).await?;
-    let (files, policies) = policy(settings, story, &seen, files, &kept).await?;
+    let nothing = Repairs::default();
+    let (files, kept) = keep(settings, story, &seen, files, &nothing).await?;
+    let (files, policies) = policy(settings, story, &seen, files, &kept, &nothing).await?;
     files.close(engine).await;
     let verification = verify::not_run(VerificationResult::NoImage, "no image was made");
     let fat_entries = files.entries();
@@ -113,69 +109,6 @@ pub struct Seen {
     pub origin: Origin,
     pub state: ImageState,
     pub observation: Observation,
-}
-
-/// Makes slim images until one does what the fat one does, as far as that is asked for. One round for now: what it finds
-/// different ends the build. (A repair would let the keep-set grow and go round again.)
-async fn rounds(
-    engine: &dyn Engine,
-    settings: &Settings,
-    story: &Story<'_>,
-    seen: &Seen,
-    files: Files,
-) -> Result<(Files, Round), BuildError> {
-    let plan = Plan::of(settings, &seen.source, &seen.observation);
-    let (reference, second_run) = verify::reference(engine, settings, &seen.source, story, &plan);
-    let fat = &seen.observation.behaviour;
-    let check = settings.verify.then_some(Check { engine, settings, plan: &plan, fat, reference });
-    let making = async {
-        let (files, kept) = keep(settings, story, seen, files).await?;
-        round(engine, settings, story, seen, check.as_ref(), files, kept).await
-    };
-    if settings.verify {
-        // The fat program's second run goes on meanwhile.
-        return Ok(tokio::try_join!(making, second_run)?.0);
-    }
-    story.notice("--verify=off: the slim image gets its name without having been run");
-    making.await
-}
-
-/// What came of one keep-set.
-struct Round {
-    kept: Arc<KeepSet>,
-    policies: Policies,
-    loaded: Loaded,
-    verdict: Verdict,
-}
-
-/// Keep-set → policy → image → verdict. The image is in the engine then, under a temporary name.
-async fn round(
-    engine: &dyn Engine,
-    settings: &Settings,
-    story: &Story<'_>,
-    seen: &Seen,
-    check: Option<&Check<'_>>,
-    files: Files,
-    kept: Arc<KeepSet>,
-) -> Result<(Files, Round), BuildError> {
-    let (files, policies) = policy(settings, story, seen, files, &kept).await?;
-    let stage = story.begin(Stage::Image);
-    let (files, image) = image::write(settings, &stage, &seen.source, &seen.state, files, &kept).await?;
-    let loaded = image::load(engine, settings, &stage, &image).await?;
-    stage.done(format!("{}, one layer, {}", human(loaded.size), image.id().short()));
-    let Some(check) = check else {
-        let verdict = Verdict::Same(verify::not_run(VerificationResult::Off, "off (--verify=off)"));
-        return Ok((files, Round { kept, policies, loaded, verdict }));
-    };
-    let stage = story.begin(Stage::Verify);
-    let verdict = check.verdict(&stage, &loaded.id, &policies.seccomp).await?;
-    stage.done(match &verdict {
-        Verdict::Same(report) => format!("under its seccomp profile: {}", report.told),
-        Verdict::Different { differences, .. } => {
-            format!("under its seccomp profile: {} different from the fat image", differences.len())
-        }
-    });
-    Ok((files, Round { kept, policies, loaded, verdict }))
 }
 
 async fn inspect(
@@ -236,18 +169,20 @@ async fn watch(
     Ok((Seen { source, origin, state, observation }, files))
 }
 
-async fn keep(
+pub(crate) async fn keep(
     settings: &Settings,
     story: &Story<'_>,
     seen: &Seen,
     files: Files,
+    repairs: &Repairs,
 ) -> Result<(Files, Arc<KeepSet>), BuildError> {
     let stage = story.begin(Stage::Keep);
     let keep_settings = settings.keep.clone();
     let config = seen.observation.effective_config(&seen.source, settings);
     let (trace, origin) = (Arc::clone(&seen.observation.trace), seen.origin.clone());
+    let repaired = repairs.seeds.clone();
     let (files, kept) = crate::error::blocking(move || {
-        let kept = slim_keep::keep_with_origin(&trace, files.tree(), &config, &origin, &keep_settings)?;
+        let kept = slim_keep::keep_with(&trace, files.tree(), &config, &origin, &keep_settings, &repaired)?;
         Ok((files, Arc::new(kept)))
     })
     .await?;
@@ -260,32 +195,34 @@ async fn keep(
         human(seen.source.size)
     ));
     for note in &kept.notes {
-        story.notice(note.to_string());
+        story.notice_once(note.to_string());
     }
     Ok((files, kept))
 }
 
-async fn policy(
+pub(crate) async fn policy(
     settings: &Settings,
     story: &Story<'_>,
     seen: &Seen,
     files: Files,
     kept: &Arc<KeepSet>,
+    repairs: &Repairs,
 ) -> Result<(Files, Policies), BuildError> {
     let stage = story.begin(Stage::Policy);
     let config = seen.observation.effective_config(&seen.source, settings);
     let name = policy::file_stem(settings, &seen.source);
     let overrides = settings.container.clone();
     let (trace, kept) = (Arc::clone(&seen.observation.trace), Arc::clone(kept));
+    let repaired = repairs.calls.clone();
     let (files, policies) = crate::error::blocking(move || {
-        let policies = policy::decide(&name, &config, &overrides, &trace, files.tree(), &kept)?;
+        let policies = policy::decide(&name, &config, &overrides, &trace, files.tree(), &kept, repaired)?;
         Ok((files, policies))
     })
     .await?;
     stage.done(policies.told());
     if !policies.policy.inexpressible.is_empty() {
         let calls: Vec<&str> = policies.policy.inexpressible.iter().map(String::as_str).collect();
-        story.notice(format!("no profile can allow system calls without a name: {}", calls.join(", ")));
+        story.notice_once(format!("no profile can allow system calls without a name: {}", calls.join(", ")));
     }
     Ok((files, policies))
 }

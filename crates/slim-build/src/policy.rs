@@ -34,7 +34,7 @@ pub struct Policies {
 }
 
 /// Decides what the slim image may do. `name` names the AppArmor profile; `config` is the image's with what the user
-/// replaced.
+/// replaced; `repaired`: calls that verification found refused, each with its round.
 ///
 /// # Errors
 /// When a kept file cannot be read.
@@ -45,6 +45,7 @@ pub fn decide(
     trace: &Trace,
     tree: &dyn ImageTree,
     kept: &KeepSet,
+    repaired: BTreeMap<String, u32>,
 ) -> Result<Policies, BuildError> {
     let (paths, elf_32_bit) = kept_paths(tree, kept)?;
     let inputs = Inputs {
@@ -53,6 +54,7 @@ pub fn decide(
         user: Some(config.user.clone()).filter(|user| !user.is_empty()),
         capabilities: capabilities(&overrides.host_config),
         engine_filter: engine_filter(&overrides.host_config),
+        repaired,
         ..Inputs::new(name)
     };
     let policy = slim_policy::decide(trace, &inputs);
@@ -165,6 +167,7 @@ fn is_to_run(reason: &Reason) -> bool {
         Reason::Entrypoint { .. }
             | Reason::Healthcheck { .. }
             | Reason::Included { .. }
+            | Reason::Repaired { .. }
             | Reason::Shebang { .. }
             | Reason::ElfInterpreter { .. }
     )

@@ -94,6 +94,14 @@ impl<'a> Story<'a> {
         self.progress.tell(Event::Notice(text));
     }
 
+    /// The same, unless it has been told.
+    pub fn notice_once(&self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.notices().contains(&text) {
+            self.notice(text);
+        }
+    }
+
     /// How long each ended stage took, in order.
     #[must_use]
     pub fn times(&self) -> Vec<(Stage, Duration)> {

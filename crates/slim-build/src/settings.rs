@@ -24,8 +24,8 @@ pub struct Settings {
     pub exercise: Exercise,
     /// What to keep beyond the observed.
     pub keep: slim_keep::Settings,
-    /// Run the slim image and compare, before it gets its names.
-    pub verify: bool,
+    /// How the slim image is proved before it gets its names.
+    pub verify: Verify,
     /// Show the fat container's log when it has stopped.
     pub show_container_logs: bool,
     /// How long a stopped container may take before it is killed.
@@ -40,6 +40,38 @@ pub struct Settings {
     pub buffer_bytes: u32,
     /// Whose leftovers these are.
     pub run: slim_engine::Run,
+}
+
+/// How the slim image is proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    pub mode: VerifyMode,
+    /// Repair what is missing at most so many times.
+    pub rounds: u32,
+    /// The user's own tests, run on this machine against the running slim container, in order.
+    pub commands: Vec<String>,
+}
+
+/// What a difference means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyMode {
+    /// Nobody looks for one.
+    Off,
+    /// It is told, and the image gets its names all the same.
+    Report,
+    /// The image gets no name.
+    Strict,
+}
+
+impl Verify {
+    /// How often a repair is tried where nothing else is said.
+    pub const ROUNDS: u32 = 3;
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self { mode: VerifyMode::Strict, rounds: Self::ROUNDS, commands: Vec::new() }
+    }
 }
 
 /// What drives the program during observation.

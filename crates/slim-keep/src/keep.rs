@@ -10,6 +10,7 @@ use crate::note::Note;
 use crate::observed::Observed;
 use crate::origin::Origin;
 use crate::reach::{Reach, World, count_cost};
+use crate::seed::Seed;
 use crate::settings::Settings;
 use crate::{directories, entrypoint, includes, listing, observed, sweep, system};
 use slim_image::{Config, ImagePath, ImageTree};
@@ -18,29 +19,30 @@ use slim_trace::Trace;
 /// Decides what the slim image holds, where nothing is known of how the fat one was made.
 ///
 /// # Errors
-/// As [`keep_with_origin`].
+/// As [`keep_with`].
 pub fn keep(
     trace: &Trace,
     tree: &dyn ImageTree,
     config: &Config,
     settings: &Settings,
 ) -> Result<KeepSet, KeepError> {
-    keep_with_origin(trace, tree, config, &Origin::default(), settings)
+    keep_with(trace, tree, config, &Origin::default(), settings, &[])
 }
 
-/// Decides what the slim image holds.
+/// Decides what the slim image holds. `more` is kept, too, with all that it needs: what a repair found missing.
 ///
 /// `tree` is the pristine image, never the file system of a container that ran. The same arguments always give the same
 /// set.
 ///
 /// # Errors
 /// When the image's files cannot be read, when it does not have what a flag asks for, or a pattern is none.
-pub fn keep_with_origin(
+pub fn keep_with(
     trace: &Trace,
     tree: &dyn ImageTree,
     config: &Config,
     origin: &Origin,
     settings: &Settings,
+    more: &[Seed],
 ) -> Result<KeepSet, KeepError> {
     let healthcheck = config.healthcheck.clone().filter(|_| !settings.without_healthcheck);
     let context = Context {
@@ -59,6 +61,7 @@ pub fn keep_with_origin(
     seeds.extend(entrypoint::seeds(&context, config, !settings.without_healthcheck));
     seeds.extend(directories::seeds(&context, config)?);
     seeds.extend(system::seeds(settings));
+    seeds.extend_from_slice(more);
 
     let world = World::new(&context, &seen, config, origin, settings.base_layers);
     let mut set = close_with(seeds, &context, &mut Reach::new(settings.level, world))?;

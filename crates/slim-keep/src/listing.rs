@@ -249,13 +249,18 @@ fn verdict(
     if program.is_python && is_python_library(context, directory) {
         return Verdict::ModuleSearch;
     }
-    if is_fundamental(context, directory) || is_big_system_directory(context, directory) {
+    if tells_nothing(context, directory) {
         return Verdict::SystemDirectory;
     }
     if program.is_python && is_imported_from(observed, context, directory) {
         return Verdict::NoModules;
     }
     Verdict::All
+}
+
+/// Whether the entries of a directory say nothing about the program that looks at it.
+pub(crate) fn tells_nothing(context: &Context<'_>, directory: &ImagePath) -> bool {
+    is_fundamental(context, directory) || is_big_system_directory(context, directory)
 }
 
 /// Whether a directory is so general that its entries say nothing about a program.

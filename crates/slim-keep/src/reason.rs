@@ -53,6 +53,8 @@ pub enum Reason {
     Reachable { via: Via, from: ImagePath, line: Option<u32>, what: String },
     /// A flag asked for it.
     Included { flag: String, value: String },
+    /// A slim image without it was run for verification and looked for it.
+    Repaired { round: u32 },
 }
 
 /// By which rule a kept file reaches another.
@@ -129,6 +131,7 @@ impl Reason {
             Self::ListedBy { .. } => "listed-by",
             Self::Reachable { .. } => "reachable",
             Self::Included { .. } => "included",
+            Self::Repaired { .. } => "repaired",
         }
     }
 
@@ -194,6 +197,7 @@ impl fmt::Display for Reason {
                 write!(formatter, "was asked for by {flag}")
             }
             Self::Included { flag, value } => write!(formatter, "was asked for by {flag} {value}"),
+            Self::Repaired { round } => write!(formatter, "repaired in round {round}"),
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Inputs {
     pub engine_filter: EngineFilter,
     /// The user that the image or the caller names; `None` where nobody does.
     pub user: Option<String>,
+    /// Calls that verification found refused and that the program may make: each with the round of repair.
+    pub repaired: BTreeMap<String, u32>,
 }
 
 /// What a path of the slim image is.
@@ -80,6 +82,7 @@ impl Inputs {
             capabilities: DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect(),
             engine_filter: EngineFilter::Default,
             user: None,
+            repaired: BTreeMap::new(),
         }
     }
 }

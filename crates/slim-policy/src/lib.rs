@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod apparmor;
+mod engine_default;
 mod fallback;
 mod inputs;
 mod paths;
@@ -15,6 +16,7 @@ mod seccomp;
 mod system_calls;
 
 pub use apparmor::{apparmor, profile_name};
+pub use engine_default::allowed_by_default;
 pub use inputs::{DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind};
 pub use run_spec::{RootFileSystem, RunSpec, run_spec};
 pub use runtime::{RuntimeSet, UNTRACED_RUNTIMES, runtime_sets};

@@ -163,6 +163,7 @@ fn allow_comment(because: &BTreeSet<Because>) -> String {
     let mut fallbacks = Vec::new();
     let mut runtimes = Vec::new();
     let mut always = false;
+    let mut repaired = None;
     for reason in because {
         match reason {
             Because::Program { executable: Some(executable), .. } => {
@@ -173,6 +174,7 @@ fn allow_comment(because: &BTreeSet<Because>) -> String {
             Because::RuntimeSeen => runtimes.push("the runtime as seen here".to_owned()),
             Because::RuntimeSet { runtime, version } => runtimes.push(format!("{runtime} {version}")),
             Because::Always => always = true,
+            Because::Repaired { round } => repaired = Some(round),
         }
     }
     let mut parts = Vec::new();
@@ -187,6 +189,9 @@ fn allow_comment(because: &BTreeSet<Because>) -> String {
     }
     if !runtimes.is_empty() {
         parts.push(format!("needed to start: {}", runtimes.join(", ")));
+    }
+    if let Some(round) = repaired {
+        parts.push(format!("repaired in round {round}"));
     }
     if always {
         parts.push("needed by every program: kernel and vDSO".to_owned());

@@ -75,6 +75,8 @@ pub enum Because {
     RuntimeSet { runtime: String, version: String },
     /// The kernel or the vDSO makes it on any program's behalf.
     Always,
+    /// The slim program was refused it during verification; the engine's own profile allowed it to the fat one.
+    Repaired { round: u32 },
 }
 
 /// What the engine's default filter asks of a call's arguments. Seen under that filter, nothing else was seen. Source:
@@ -170,6 +172,9 @@ pub fn decide(trace: &Trace, inputs: &Inputs) -> Policy {
     let seen = Seen::of(trace);
     let architecture = architecture(trace, inputs, &seen);
     let mut reasons = reasons(&seen, architecture);
+    for (call, round) in &inputs.repaired {
+        reasons.entry(call.clone()).or_default().insert(Because::Repaired { round: *round });
+    }
     let inexpressible: BTreeSet<String> =
         reasons.keys().filter(|call| call.starts_with('#')).cloned().collect();
     reasons.retain(|call, _| !call.starts_with('#'));

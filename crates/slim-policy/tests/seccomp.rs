@@ -208,3 +208,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_repaired_call_is_allowed_with_its_round_and_its_usual_condition() {
+    let mut trace = Trace::empty("sha256:0");
+    trace.processes = vec![process(Some("/app"), Phase::Startup)];
+    trace.system_calls = vec![calls(0, Phase::Startup, &["read"], &[])];
+    let repaired = [("personality".to_owned(), 2), ("statx".to_owned(), 1)].into();
+    let policy = decide(&trace, &Inputs { repaired, ..Inputs::new("app") });
+    let of = |call: &str| policy.allowed.iter().find(|allowed| allowed.system_call == call).unwrap();
+    assert_eq!(of("statx").because, [Because::Repaired { round: 1 }].into());
+    assert_eq!(of("personality").condition, Some(Condition::UsualPersonalities));
+    assert!(policy.refused.iter().all(|refused| refused.system_call != "statx"));
+    let profile = String::from_utf8(policy.seccomp_json()).unwrap();
+    assert!(profile.contains("repaired in round 1"), "{profile}");
+}

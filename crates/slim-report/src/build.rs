@@ -132,8 +132,55 @@ pub struct VerificationReport {
     pub unstable_requests: usize,
     /// Commands whose exit code and output were compared.
     pub commands: usize,
+    /// Commands of `--verify-cmd` that succeeded.
+    #[serde(default)]
+    pub host_commands: usize,
+    /// Whether a second start of the same container was compared.
+    #[serde(default)]
+    pub second_start: bool,
+    /// Whether a start with a read-only root was compared.
+    #[serde(default)]
+    pub read_only_start: bool,
+    /// What the slim image does otherwise, where it got its name all the same (`--verify=report`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
+    /// What each round of repair added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rounds: Vec<RoundReport>,
     /// In words, for the summary.
     pub told: String,
+}
+
+/// One round of repair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundReport {
+    /// From 1.
+    pub round: u32,
+    /// Differences that the slim image before it showed.
+    pub differences: usize,
+    /// Paths that it had looked for, as its program named them; what they need came with them.
+    pub paths: Vec<String>,
+    /// Calls that it had been refused.
+    pub system_calls: Vec<String>,
+}
+
+impl VerificationReport {
+    /// A report that says nothing but its result.
+    #[must_use]
+    pub fn new(result: VerificationResult) -> Self {
+        Self {
+            result,
+            requests: 0,
+            unstable_requests: 0,
+            commands: 0,
+            host_commands: 0,
+            second_start: false,
+            read_only_start: false,
+            differences: Vec::new(),
+            rounds: Vec::new(),
+            told: String::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +188,8 @@ pub struct VerificationReport {
 pub enum VerificationResult {
     /// It ran under its seccomp profile and did what the fat one did.
     Passed,
+    /// It does something else, and got its name all the same (`--verify=report`).
+    Different,
     /// `--verify=off`: it has not been run.
     Off,
     /// No image was made.

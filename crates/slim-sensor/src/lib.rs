@@ -22,4 +22,4 @@ mod table;
 pub use error::SensorError;
 pub use observer::{Observer, Settings, Started};
 pub use preflight::preflight;
-pub use sensor::Sensor;
+pub use sensor::{Prepared, Sensor};

@@ -92,6 +92,8 @@ pub struct Program {
     phases: Array<MapData, u32>,
     drops: Array<MapData, u64>,
     calls: HashMap<MapData, CallsKey, CallSets>,
+    /// The one of the optional programs that the kernel takes.
+    optional: Option<&'static str>,
     /// `None` once detached.
     ebpf: Option<Ebpf>,
     /// What was counted at the moment of detaching.
@@ -99,11 +101,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Loads and attaches everything, to catch the container with this id.
+    /// Loads everything. Nothing is watched before it is attached.
     ///
     /// # Errors
     /// When the kernel refuses a program or has no BTF.
-    pub fn load(container: &str, buffer_bytes: u32, kernel: Option<(u32, u32)>) -> Result<Self, SensorError> {
+    pub fn load(buffer_bytes: u32, kernel: Option<(u32, u32)>) -> Result<Self, SensorError> {
         let btf = Btf::from_sys_fs().map_err(|_| SensorError::Feature("BTF (/sys/kernel/btf/vmlinux)"))?;
         let (unified, controller) = match control_group::hierarchy() {
             Hierarchy::Unified => (1_u32, 0_u32),
@@ -116,23 +118,40 @@ impl Program {
             .map_max_entries("events", buffer(buffer_bytes))
             .load(OBJECT)
             .map_err(|error| failed("object", &error))?;
-        fill(&mut ebpf, container)?;
+        fill_table(&mut ebpf)?;
+        for (name, tracepoint) in PROGRAMS {
+            load(&mut ebpf, &btf, name, tracepoint)?;
+        }
+        let optional = load_optional(&mut ebpf, &btf, kernel);
         let mut program = Self {
             events: take(&mut ebpf, "events", RingBuf::try_from)?,
             states: take(&mut ebpf, "states", Array::try_from)?,
             phases: take(&mut ebpf, "phases", Array::try_from)?,
             drops: take(&mut ebpf, "drops", Array::try_from)?,
             calls: take(&mut ebpf, "system_calls", HashMap::try_from)?,
+            optional,
             ebpf: None,
             missed: 0,
         };
         program.enter_phase(Phase::Startup)?;
-        for (name, tracepoint) in PROGRAMS {
-            attach(&mut ebpf, &btf, name, tracepoint)?;
-        }
-        attach_optional(&mut ebpf, &btf, kernel);
         program.ebpf = Some(ebpf);
         Ok(program)
+    }
+
+    /// Attaches everything, to catch the container with this id.
+    ///
+    /// # Errors
+    /// When the kernel refuses a program.
+    pub fn attach(&mut self, container: &str) -> Result<(), SensorError> {
+        let Some(ebpf) = &mut self.ebpf else { return Ok(()) };
+        fill_wanted(ebpf, container)?;
+        for (name, _) in PROGRAMS {
+            attach(ebpf, name)?;
+        }
+        if let Some(Err(error)) = self.optional.map(|name| attach(ebpf, name)) {
+            tracing::debug!(%error, "io_uring operations are not told; files that they open still are");
+        }
+        Ok(())
     }
 
     /// From now on, what the container's own programs do belongs to this phase.
@@ -248,7 +267,7 @@ fn borrow<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Map, Sen
     ebpf.map_mut(name).ok_or_else(|| no_map(name))
 }
 
-fn fill(ebpf: &mut Ebpf, container: &str) -> Result<(), SensorError> {
+fn fill_wanted(ebpf: &mut Ebpf, container: &str) -> Result<(), SensorError> {
     let mut wanted: HashMap<_, [u8; NAME_BYTES], u32> =
         HashMap::try_from(borrow(ebpf, "wanted")?).map_err(|error| failed("wanted", &error))?;
     for name in control_group::names(container) {
@@ -260,6 +279,10 @@ fn fill(ebpf: &mut Ebpf, container: &str) -> Result<(), SensorError> {
         key.get_mut(..name.len()).ok_or_else(too_long)?.copy_from_slice(name.as_bytes());
         wanted.insert(key, 1, 0).map_err(|error| failed("wanted", &error))?;
     }
+    Ok(())
+}
+
+fn fill_table(ebpf: &mut Ebpf) -> Result<(), SensorError> {
     let mut table: Array<_, Call> =
         Array::try_from(borrow(ebpf, "table")?).map_err(|error| failed("table", &error))?;
     for (name, call) in table::calls() {
@@ -272,27 +295,34 @@ fn fill(ebpf: &mut Ebpf, container: &str) -> Result<(), SensorError> {
     Ok(())
 }
 
-fn attach(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, tracepoint: &str) -> Result<(), SensorError> {
+fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTracePoint, SensorError> {
     let program = ebpf
         .program_mut(name)
         .ok_or(SensorError::Program { name, reason: "the object has no such program".to_owned() })?;
-    let program: &mut BtfTracePoint = program.try_into().map_err(|error| failed(name, &error))?;
-    program.load(tracepoint, btf).map_err(|error| failed(name, &error))?;
-    program.attach().map_err(|error| failed(name, &error))?;
+    program.try_into().map_err(|error| failed(name, &error))
+}
+
+fn load(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, tracepoint: &str) -> Result<(), SensorError> {
+    program(ebpf, name)?.load(tracepoint, btf).map_err(|error| failed(name, &error))
+}
+
+fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), SensorError> {
+    program(ebpf, name)?.attach().map_err(|error| failed(name, &error))?;
     Ok(())
 }
 
-fn attach_optional(ebpf: &mut Ebpf, btf: &Btf, kernel: Option<(u32, u32)>) {
+fn load_optional(ebpf: &mut Ebpf, btf: &Btf, kernel: Option<(u32, u32)>) -> Option<&'static str> {
     for (name, tracepoint) in OPTIONAL {
         if name == "on_submit_old" && kernel.is_none_or(|version| version < OLD_SUBMIT_KERNEL) {
             continue;
         }
-        match attach(ebpf, btf, name, tracepoint) {
-            Ok(()) => return,
+        match load(ebpf, btf, name, tracepoint) {
+            Ok(()) => return Some(name),
             Err(error) => tracing::debug!(%error, tracepoint, "the kernel does not take an optional program"),
         }
     }
     tracing::debug!("io_uring operations are not told; files that they open still are");
+    None
 }
 
 /// How often the kernel skipped one of the programs because it ran already on that processor.

@@ -23,6 +23,12 @@ use std::time::{Duration, Instant};
 /// How long the thread sleeps when nothing happens.
 const IDLE_MILLISECONDS: u16 = 50;
 
+/// A sensor that watches nothing yet. Most of the time that arming takes is over with it.
+pub struct Prepared {
+    program: Program,
+    buffer_bytes: u32,
+}
+
 /// Watches containers of an engine on this machine.
 pub struct Sensor {
     shared: Arc<Shared>,
@@ -58,24 +64,39 @@ impl Drop for Stopped {
     }
 }
 
+impl Prepared {
+    /// Brings the eBPF programs into the kernel, with a buffer of this size.
+    ///
+    /// # Errors
+    /// When the kernel does not let us.
+    pub fn new(buffer_bytes: u32) -> Result<Self, SensorError> {
+        let program = Program::load(buffer_bytes, preflight::version(&preflight::release()))?;
+        Ok(Self { program, buffer_bytes })
+    }
+
+    /// Begins to watch for the container with this id. It must not run. The buffer is the one that was prepared.
+    ///
+    /// # Errors
+    /// When the kernel does not let us.
+    pub fn arm(self, container: &str, settings: Settings) -> Result<Box<dyn Observer>, SensorError> {
+        let Self { mut program, buffer_bytes } = self;
+        program.attach(container)?;
+        Sensor::watching(program, Settings { buffer_bytes, ..settings })
+    }
+}
+
 impl Sensor {
     /// Begins to watch for the container with this id. It must not have been started.
     ///
     /// # Errors
     /// When the kernel does not let us.
     pub fn arm(container: &str, settings: Settings) -> Result<Box<dyn Observer>, SensorError> {
-        let core = Core {
-            program: Program::load(
-                container,
-                settings.buffer_bytes,
-                preflight::version(&preflight::release()),
-            )?,
-            marks: None,
-            gathered: Gathered::new(),
-            started: None,
-            failure: None,
-            lost: 0,
-        };
+        Prepared::new(settings.buffer_bytes)?.arm(container, settings)
+    }
+
+    fn watching(program: Program, settings: Settings) -> Result<Box<dyn Observer>, SensorError> {
+        let core =
+            Core { program, marks: None, gathered: Gathered::new(), started: None, failure: None, lost: 0 };
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             started: Condvar::new(),

@@ -1,6 +1,6 @@
 //! Flags of `build` and of `profile`.
 
-use super::{CommonArguments, ImageArguments, KeepArguments, RecipeArguments};
+use super::{CommonArguments, ImageArguments, KeepArguments, RecipeArguments, VerifyArguments};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -10,9 +10,8 @@ pub struct BuildArguments {
     /// Name of the slim image; may be given several times [default: <repository>.slim].
     #[arg(long, value_name = "NAME", help_heading = None)]
     pub tag: Vec<String>,
-    /// Run the slim image under its seccomp profile and compare what it does with the fat one, before it gets its name.
-    #[arg(long, default_value_t = true, help_heading = None)]
-    pub verify: bool,
+    #[command(flatten)]
+    pub verify: VerifyArguments,
     #[command(flatten)]
     pub recipe: RecipeArguments,
     #[command(flatten)]

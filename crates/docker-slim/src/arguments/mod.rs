@@ -11,6 +11,7 @@ mod keep;
 mod probe;
 mod recipe;
 mod source;
+mod verify;
 
 pub use build::{BuildArguments, ProfileArguments};
 pub use container::ContainerArguments;
@@ -22,6 +23,7 @@ pub use keep::{KeepArguments, KeepLevel};
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
 pub use source::CommonArguments;
+pub use verify::{VerifyArguments, VerifyMode};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;

@@ -10,6 +10,7 @@ mod keep;
 mod probe;
 mod recipe;
 mod text;
+mod verify;
 
 pub use endpoint::endpoint_inputs;
 pub use probe::{ProbeSettings, probe};
@@ -17,7 +18,7 @@ pub use recipe::{FatImage, Recipe};
 
 use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, ProfileArguments};
 use crate::failure::Failure;
-use slim_build::{ConfigEdits, Settings};
+use slim_build::{ConfigEdits, Settings, Verify};
 use slim_engine::Run;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
     work.settings.tags.clone_from(&arguments.tag);
     work.settings.edits = image::edits(&arguments.edits)?;
     work.settings.keep = keep::settings(&arguments.keep)?;
-    work.settings.verify = arguments.verify;
+    work.settings.verify = verify::settings(&arguments.verify)?;
     Ok(work)
 }
 
@@ -75,7 +76,7 @@ fn common(
         edits: ConfigEdits::default(),
         exercise: exercise::settings(&arguments.exercise, &arguments.http)?,
         keep: slim_keep::Settings::default(),
-        verify: true,
+        verify: Verify::default(),
         show_container_logs: arguments.show_clogs,
         stop_grace: STOP_GRACE,
         source_date_epoch: source_date_epoch()?,
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(of(&["--state-path=/s"]).settings.state_path, path("/s"));
         assert_eq!(of(&["--copy-meta-artifacts=/c"]).settings.copy_meta_artifacts, Some(path("/c")));
         assert!(of(&["--show-clogs"]).settings.show_container_logs);
-        assert!(of(&[]).settings.verify && !of(&["--verify=off"]).settings.verify);
+        assert_eq!(of(&["--verify-rounds=7"]).settings.verify.rounds, 7);
         assert!(of(&["--remove-file-artifacts"]).remove_artifacts && !of(&[]).remove_artifacts);
         assert_eq!(of(&["--new-workdir=/w"]).settings.edits.workdir.as_deref(), Some("/w"));
         assert!(of(&["--include-shell"]).settings.keep.include_shell);

@@ -2,6 +2,7 @@
 //!
 //! Invariant: only what two runs of the fat image have in common counts. Without a second run everything counts.
 
+use crate::host::Tested;
 use slim_probe::{ExecDifference, ExecExchange, Recording, compare, compare_exec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,9 +21,58 @@ pub struct Behaviour {
     pub health: Option<i64>,
     /// TCP ports that it listened on when the exercise was over.
     pub listens: BTreeSet<u16>,
+    /// What became of the user's own tests (`--verify-cmd`), in order.
+    pub tests: Vec<Tested>,
     pub ending: Ending,
+    /// How it lived when its container was started a second time; `None` where it was not.
+    pub second: Option<Life>,
+    /// How another container lived with a read-only root; `None` where there was none.
+    pub read_only: Option<Life>,
     /// Its last log lines, for a person.
     pub log: String,
+}
+
+/// What a start that is looked at no further came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs; `silent`: a TCP port that it should listen on and does not.
+    Up { silent: Option<u16> },
+    /// It has ended.
+    Ended { exit_code: i64 },
+    /// It was never started: why.
+    NotStarted { reason: String },
+}
+
+impl Behaviour {
+    /// Whether the program ended when it should have: by itself, or when it was told to.
+    #[must_use]
+    pub fn ended_as_planned(&self, by_itself: bool) -> bool {
+        match self.ending {
+            Ending::ByItself { .. } => by_itself,
+            Ending::Stopped { .. } => !by_itself,
+            _ => false,
+        }
+    }
+
+    /// Whether the second start of its container went as the first.
+    #[must_use]
+    pub fn survives_second_start(&self) -> bool {
+        self.second.as_ref().is_some_and(|second| second.is_as(self))
+    }
+}
+
+impl Life {
+    /// Whether a start went as this whole run of the same program: it is up, or ended with the same exit code.
+    #[must_use]
+    pub fn is_as(&self, run: &Behaviour) -> bool {
+        match (self, &run.ending) {
+            (Self::Ended { exit_code }, Ending::ByItself { exit_code: expected, .. }) => {
+                exit_code == expected
+            }
+            (Self::Up { silent: None }, Ending::Stopped { .. } | Ending::Killed) => true,
+            _ => false,
+        }
+    }
 }
 
 /// How a run ended.
@@ -71,6 +121,37 @@ pub enum Difference {
         expected: i64,
         found: Option<i64>,
     },
+    /// A test of the user's failed.
+    Test(Tested),
+    /// The second start of its container went otherwise.
+    SecondStart(LifeDifference),
+    /// A start with a read-only root went otherwise.
+    ReadOnly(LifeDifference),
+}
+
+/// How a start went otherwise than that of the fat image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LifeDifference {
+    NotStarted {
+        reason: String,
+    },
+    /// It ended; `expected`: with this exit code, `None`: not at all.
+    Ended {
+        expected: Option<i64>,
+        found: i64,
+    },
+    RunsOn,
+    Silent {
+        port: u16,
+    },
+}
+
+impl Difference {
+    /// Whether it showed in the start with a read-only root only.
+    #[must_use]
+    pub fn is_of_read_only(&self) -> bool {
+        matches!(self, Self::ReadOnly(_))
+    }
 }
 
 /// Every difference between a run of the fat image and one of the slim image. `again` is a second run of the fat one.
@@ -85,6 +166,8 @@ pub fn differences(fat: &Behaviour, again: Option<&Behaviour>, slim: &Behaviour)
     if !has_died {
         differences.extend(silent(fat, again, slim));
     }
+    // Of one that does not come up, or ends otherwise, later starts say the same once more.
+    let is_well = differences.is_empty();
     // Of a program that died, what it did before still counts; what it was not asked any more does not.
     match (&fat.answers, &slim.answers) {
         (Some(expected), Some(found)) => {
@@ -108,7 +191,42 @@ pub fn differences(fat: &Behaviour, again: Option<&Behaviour>, slim: &Behaviour)
     {
         differences.push(Difference::Health { expected, found: slim.health });
     }
+    let failed = slim.tests.iter().filter(|test| test.exit_code != Some(0));
+    differences.extend(failed.cloned().map(Difference::Test));
+    if let Some(again) = again.filter(|_| is_well) {
+        differences.extend(later_starts(again, slim));
+    }
     differences
+}
+
+/// How the second start and the one with a read-only root went, where the fat image survives them. The fat image tells
+/// only once, but it had to tell the same as in its first start.
+fn later_starts(fat: &Behaviour, slim: &Behaviour) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    if let (true, Some(expected), Some(found)) = (fat.survives_second_start(), &fat.second, &slim.second) {
+        differences.extend(life(expected, found).map(Difference::SecondStart));
+    }
+    if let (Some(expected), Some(found)) = (&fat.read_only, &slim.read_only)
+        && expected.is_as(fat)
+    {
+        differences.extend(life(expected, found).map(Difference::ReadOnly));
+    }
+    differences
+}
+
+fn life(expected: &Life, found: &Life) -> Option<LifeDifference> {
+    match (expected, found) {
+        (_, Life::NotStarted { reason }) => Some(LifeDifference::NotStarted { reason: reason.clone() }),
+        (Life::Ended { exit_code: expected }, Life::Ended { exit_code: found }) => {
+            (expected != found).then_some(LifeDifference::Ended { expected: Some(*expected), found: *found })
+        }
+        (_, Life::Ended { exit_code }) => Some(LifeDifference::Ended { expected: None, found: *exit_code }),
+        (Life::Ended { .. }, Life::Up { .. }) => Some(LifeDifference::RunsOn),
+        (Life::Up { silent: None }, Life::Up { silent: Some(port) }) => {
+            Some(LifeDifference::Silent { port: *port })
+        }
+        (Life::Up { .. } | Life::NotStarted { .. }, Life::Up { .. }) => None,
+    }
 }
 
 /// Requests whose bodies differ between two runs of the fat image.
@@ -214,6 +332,28 @@ impl fmt::Display for Difference {
             Self::Health { expected, found: None } => {
                 write!(formatter, "the HEALTHCHECK does not end in time; its exit code was {expected}")
             }
+            Self::Test(test) => {
+                write!(formatter, "`{}` {}", test.command, test.ending())?;
+                test.output.lines().try_for_each(|line| write!(formatter, "\n  {line}"))
+            }
+            Self::SecondStart(difference) => write!(formatter, "started a second time, {difference}"),
+            Self::ReadOnly(difference) => write!(formatter, "with a read-only root, {difference}"),
+        }
+    }
+}
+
+impl fmt::Display for LifeDifference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted { reason } => write!(formatter, "the container does not start: {reason}"),
+            Self::Ended { expected: Some(expected), found } => {
+                write!(formatter, "the program ends with exit code {found} instead of {expected}")
+            }
+            Self::Ended { expected: None, found } => {
+                write!(formatter, "the program ended with exit code {found} and should go on")
+            }
+            Self::RunsOn => formatter.write_str("the program goes on and should have ended"),
+            Self::Silent { port } => write!(formatter, "nothing listens on port {port}"),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Does the slim program do what the fat one did? The slim image is run under its own seccomp profile, asked the same,
-//! and what it does is laid beside the observed run.
+//! and what it does is laid beside the observed run; the sensor sees what it looks for in vain.
 //!
 //! A second, unobserved run of the fat image (the reference) tells what is not the same from run to run. It goes on
 //! while the slim image is made, so that nobody waits for it.
@@ -7,86 +7,58 @@
 mod behaviour;
 mod plan;
 mod quiet;
+mod reference;
 mod trial;
+mod watch;
 
 pub use behaviour::{Behaviour, Difference, Ending};
 pub(crate) use plan::Plan;
 pub(crate) use quiet::is_alive;
+pub use reference::{Reference, reference};
+pub use watch::Watch;
 
 use crate::error::BuildError;
+use crate::observe::BUFFER_FACTOR;
 use crate::progress::{Running, Story};
 use crate::scratch::{Role, program_container};
 use crate::settings::Settings;
+use behaviour::Life;
 use slim_engine::{ContainerSpec, Engine};
-use slim_image::SourceImage;
 use slim_report::{VerificationReport, VerificationResult};
-use tokio::sync::watch;
+use slim_sensor::SensorError;
+use slim_trace::Trace;
+use trial::{Conduct, Trialled};
 
 /// What is said of a slim image.
-pub enum Verdict {
-    /// It does what the fat one does.
-    Same(VerificationReport),
-    /// It does not.
-    Different {
-        /// Never empty.
-        differences: Vec<Difference>,
-        /// The slim program's last log lines.
-        log: String,
-    },
+pub struct Verdict {
+    /// Empty: it does what the fat one does.
+    pub differences: Vec<Difference>,
+    /// The slim program's last log lines.
+    pub log: String,
+    pub report: VerificationReport,
+    /// What was seen of it; `None` where it was not watched.
+    pub trace: Option<Trace>,
 }
 
-/// The reference run, while it goes on and afterwards. Any number of rounds may wait for it.
-pub struct Reference {
-    done: watch::Receiver<Option<Outcome>>,
-}
-
-/// `None`: the fat image could not be run a second time.
-type Outcome = Option<Behaviour>;
-
-impl Reference {
-    async fn outcome(&self) -> Result<Outcome, BuildError> {
-        let mut done = self.done.clone();
-        let outcome = done.wait_for(Option::is_some).await;
-        // It is only gone when the whole build is.
-        outcome
-            .map(|outcome| outcome.clone().flatten())
-            .map_err(|_| BuildError::Bug("the reference run was given up".to_owned()))
+impl Verdict {
+    /// What is said of an image that nobody ran.
+    #[must_use]
+    pub fn unknown(report: VerificationReport) -> Self {
+        Self { differences: Vec::new(), log: String::new(), report, trace: None }
     }
-}
-
-/// A reference run: the future that does it, and where its outcome is to be had.
-pub fn reference<'a>(
-    engine: &'a dyn Engine,
-    settings: &'a Settings,
-    source: &'a SourceImage,
-    story: &'a Story<'a>,
-    plan: &'a Plan,
-) -> (Reference, impl Future<Output = Result<(), BuildError>> + 'a) {
-    let (sender, done) = watch::channel(None);
-    let run = async move {
-        let spec = without_ports(program_container(settings, &source.id.to_string(), Role::Reference));
-        let behaviour = trial::run(engine, &spec, plan).await?;
-        let outcome = match &behaviour.ending {
-            Ending::NotStarted { reason } => {
-                story.notice(format!("the fat image could not be run a second time: {reason}"));
-                None
-            }
-            _ => Some(behaviour),
-        };
-        sender.send_replace(Some(outcome));
-        Ok(())
-    };
-    (Reference { done }, run)
 }
 
 /// What slim images are judged by.
 pub struct Check<'a> {
     pub engine: &'a dyn Engine,
     pub settings: &'a Settings,
+    pub story: &'a Story<'a>,
     pub plan: &'a Plan,
     /// What the observed program did.
     pub fat: &'a Behaviour,
     pub reference: Reference,
+    /// `None`: the slim image runs unwatched, and what it misses is not known.
+    pub watch: Option<Watch>,
 }
 
 impl Check<'_> {
@@ -108,25 +80,108 @@ impl Check<'_> {
         let mut spec = program_container(self.settings, image, Role::Verify);
         spec.overrides.clone_from(&self.plan.slim_overrides);
         spec.security.options.push(format!("seccomp={seccomp}"));
-        let slim = trial::run(self.engine, &without_ports(spec), self.plan).await?;
+        let spec = without_ports(spec);
+        let read_only_spec = read_only(spec.clone(), Some(&self.plan.user));
+        let (Trialled { behaviour, trace }, read_only) =
+            tokio::try_join!(self.trial(&spec), self.on_read_only(&read_only_spec, None))?;
+        let slim = Behaviour { read_only: read_only.map(|(life, _)| life), ..behaviour };
         stage.working("waiting for the second run of the fat image");
         let again = self.reference.outcome().await?;
         let differences = behaviour::differences(self.fat, again.as_ref(), &slim);
-        if !differences.is_empty() {
-            return Ok(Verdict::Different { differences, log: slim.log });
+        let mut trace = trace;
+        if self.watch.is_some() && differences.iter().any(Difference::is_of_read_only) {
+            // It was not watched the first time: nearly always there is nothing to be seen.
+            stage.working("running the slim image with a read-only root once more, watched");
+            trace = watch::both(trace, self.watched_on_read_only(&read_only_spec).await?);
         }
-        let unstable = again.map_or(0, |again| behaviour::unstable(self.fat, &again));
-        Ok(Verdict::Same(passed(self.fat, &slim, unstable)))
+        let report = self.report(again.as_ref(), &slim, &differences);
+        Ok(Verdict { differences, log: slim.log, report, trace })
+    }
+
+    /// The trial, watched if it can be; lost events repeat it once.
+    async fn trial(&self, spec: &ContainerSpec) -> Result<Trialled, BuildError> {
+        let larger = self.watch.as_ref().map(|watch| watch.with_buffer_times(BUFFER_FACTOR));
+        let mut watch = self.watch.as_ref();
+        let mut repeated = false;
+        loop {
+            let conduct = Conduct { watch, host_commands: &self.settings.verify.commands };
+            let error = match trial::run(self.engine, spec, self.plan, conduct).await {
+                Err(BuildError::Sensor(error)) => error,
+                done => return done,
+            };
+            if matches!(error, SensorError::Dropped { .. }) && !repeated {
+                self.story.notice(format!(
+                    "{error} of the slim image; running it once more with {BUFFER_FACTOR} times the buffer"
+                ));
+                (watch, repeated) = (larger.as_ref(), true);
+            } else {
+                self.story.notice(format!(
+                    "the slim image runs unwatched, so nothing can be repaired: failed to {error}"
+                ));
+                watch = None;
+            }
+        }
+    }
+
+    /// Begins to get ready for the next slim image, which is being made.
+    pub fn prepare(&self) {
+        if let Some(watch) = &self.watch {
+            watch.prepare(1 + usize::from(self.plan.second_start));
+        }
+    }
+
+    /// Starts the slim image with a read-only root, where the fat image survived that.
+    async fn on_read_only(
+        &self,
+        spec: &ContainerSpec,
+        watch: Option<&Watch>,
+    ) -> Result<Option<(Life, Option<Trace>)>, BuildError> {
+        let Some(fat) = self.reference.read_only().await? else { return Ok(None) };
+        if !fat.is_as(self.fat) {
+            return Ok(None);
+        }
+        let patience = self.plan.ready_within;
+        trial::start_only(self.engine, spec, self.plan, patience, watch).await.map(Some)
+    }
+
+    async fn watched_on_read_only(&self, spec: &ContainerSpec) -> Result<Option<Trace>, BuildError> {
+        match self.on_read_only(spec, self.watch.as_ref()).await {
+            Err(BuildError::Sensor(error)) => {
+                self.story
+                    .notice(format!("what it misses on a read-only root is not known: failed to {error}"));
+                Ok(None)
+            }
+            lived => Ok(lived?.and_then(|(_, trace)| trace)),
+        }
+    }
+
+    fn report(
+        &self,
+        again: Option<&Behaviour>,
+        slim: &Behaviour,
+        differences: &[Difference],
+    ) -> VerificationReport {
+        let unstable = again.map_or(0, |again| behaviour::unstable(self.fat, again));
+        let report = passed(self.fat, again, slim, unstable);
+        if differences.is_empty() {
+            return report;
+        }
+        VerificationReport {
+            result: VerificationResult::Different,
+            told: format!("{} difference{} from the fat image", differences.len(), plural(differences.len())),
+            differences: differences.iter().map(ToString::to_string).collect(),
+            ..report
+        }
     }
 }
 
 /// What the report says when no slim image was run.
 #[must_use]
 pub fn not_run(result: VerificationResult, told: &str) -> VerificationReport {
-    VerificationReport { result, requests: 0, unstable_requests: 0, commands: 0, told: told.to_owned() }
+    VerificationReport { told: told.to_owned(), ..VerificationReport::new(result) }
 }
 
-/// Nobody outside needs to reach a trial's container, and fixed ports can be had once only.
+/// Nobody outside needs to reach a trial's container by a port of the host, and fixed ones can be had once only.
 fn without_ports(mut spec: ContainerSpec) -> ContainerSpec {
     spec.publish_all = false;
     spec.overrides.publish_ports.clear();
@@ -134,11 +189,24 @@ fn without_ports(mut spec: ContainerSpec) -> ContainerSpec {
     spec
 }
 
-fn passed(fat: &Behaviour, slim: &Behaviour, unstable_requests: usize) -> VerificationReport {
+/// The same with a read-only root, as the image's own user: `user`, or whom the image names.
+fn read_only(mut spec: ContainerSpec, user: Option<&str>) -> ContainerSpec {
+    spec.overrides.user = user.filter(|user| !user.is_empty()).map(str::to_owned);
+    spec.security.read_only_root = true;
+    spec
+}
+
+fn passed(
+    fat: &Behaviour,
+    again: Option<&Behaviour>,
+    slim: &Behaviour,
+    unstable_requests: usize,
+) -> VerificationReport {
     let requests = fat.answers.as_ref().map_or(0, |recording| {
         recording.exchanges.iter().filter(|exchange| exchange.response.is_some()).count()
     });
     let commands = fat.commands.len();
+    let tests = slim.tests.iter().filter(|test| test.exit_code == Some(0)).count();
     let mut parts = Vec::new();
     if requests > 0 {
         parts.push(format!("same answers to {requests} request{}", plural(requests)));
@@ -149,17 +217,31 @@ fn passed(fat: &Behaviour, slim: &Behaviour, unstable_requests: usize) -> Verifi
     if fat.health.is_some() && fat.health == slim.health {
         parts.push("same health".to_owned());
     }
+    if tests > 0 {
+        parts.push(format!("{tests} --verify-cmd passed"));
+    }
     parts.push(match &slim.ending {
         Ending::ByItself { .. } => "same output and exit code".to_owned(),
         Ending::Stopped { exit_code } => format!("stopped with exit code {exit_code}"),
         _ => "still running at the end".to_owned(),
     });
+    let second_start = again.is_some_and(|again| again.survives_second_start()) && slim.second.is_some();
+    let read_only_start = slim.read_only.is_some();
+    match (second_start, read_only_start) {
+        (true, true) => parts.push("started again, and with a read-only root".to_owned()),
+        (true, false) => parts.push("started again".to_owned()),
+        (false, true) => parts.push("started with a read-only root".to_owned()),
+        (false, false) => {}
+    }
     VerificationReport {
-        result: VerificationResult::Passed,
         requests,
         unstable_requests,
         commands,
+        host_commands: tests,
+        second_start,
+        read_only_start,
         told: parts.join(", "),
+        ..VerificationReport::new(VerificationResult::Passed)
     }
 }
 

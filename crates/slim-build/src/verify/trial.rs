@@ -1,44 +1,82 @@
-//! One unobserved run of the program: the same requests and commands as during observation, and what came of them.
+//! One run of the program beside the observed one: the same requests and commands, and what came of them.
 
-use super::behaviour::{Behaviour, Ending};
+use super::behaviour::{Behaviour, Ending, Life};
 use super::plan::Plan;
 use super::quiet::{is_alive, until_quiet};
+use super::watch::{Watch, both, watched};
 use crate::error::{BuildError, blocking};
 use crate::exercise::{CancelOnDrop, QUIET, QUIET_LISTENING, SETTLE_AT_LAST};
-use crate::inside;
 use crate::observe;
+use crate::{host, inside};
 use slim_engine::{ContainerId, ContainerSpec, Engine, EngineError};
 use slim_probe::{CancelFlag, Others, ProbeError, Target};
+use slim_trace::Trace;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A program that is started just to see that it comes up may be busy so long.
+const LIFE_SETTLES: Duration = Duration::from_secs(1);
+
+/// What a trial does beyond the plan.
+#[derive(Clone, Copy, Default)]
+pub struct Conduct<'a> {
+    pub watch: Option<&'a Watch>,
+    /// Commands of `--verify-cmd`, run on this machine.
+    pub host_commands: &'a [String],
+}
+
+/// What came of a trial.
+#[derive(Default)]
+pub struct Trialled {
+    pub behaviour: Behaviour,
+    /// What was seen, where it was watched.
+    pub trace: Option<Trace>,
+}
 
 /// Runs a container through the plan and removes it.
 ///
 /// # Errors
-/// When the engine fails. What the program does, or fails to do, is no error.
-pub async fn run(engine: &dyn Engine, spec: &ContainerSpec, plan: &Plan) -> Result<Behaviour, BuildError> {
-    let mut behaviour = Behaviour::default();
+/// When the engine or the sensor fails. What the program does, or fails to do, is no error.
+pub async fn run(
+    engine: &dyn Engine,
+    spec: &ContainerSpec,
+    plan: &Plan,
+    conduct: Conduct<'_>,
+) -> Result<Trialled, BuildError> {
+    let mut trialled = Trialled::default();
     let id = match engine.create(spec).await {
         Err(EngineError::CreateFailed { reason, .. }) => {
-            behaviour.ending = Ending::NotStarted { reason };
-            return Ok(behaviour);
+            trialled.behaviour.ending = Ending::NotStarted { reason };
+            return Ok(trialled);
         }
         created => created?,
     };
-    match engine.start(&id).await {
-        Err(EngineError::StartFailed { reason, .. }) => behaviour.ending = Ending::NotStarted { reason },
-        started => {
-            started?;
-            let trial = Trial { engine, plan, id: &id };
-            behaviour.ending = trial.run(&mut behaviour).await?;
-            behaviour.log = observe::last_lines(engine, &id).await;
-        }
-    }
+    let ran = Trial { engine, plan, id: &id }.whole(&mut trialled, conduct).await;
     engine.remove(&id, true).await?;
-    Ok(behaviour)
+    ran.map(|()| trialled)
 }
 
-/// A started container.
+/// Starts a container, sees whether it comes up, and removes it.
+///
+/// # Errors
+/// When the engine or the sensor fails.
+pub async fn start_only(
+    engine: &dyn Engine,
+    spec: &ContainerSpec,
+    plan: &Plan,
+    patience: Duration,
+    watch: Option<&Watch>,
+) -> Result<(Life, Option<Trace>), BuildError> {
+    let id = match engine.create(spec).await {
+        Err(EngineError::CreateFailed { reason, .. }) => return Ok((Life::NotStarted { reason }, None)),
+        created => created?,
+    };
+    let lived = watched(watch, &id, Trial { engine, plan, id: &id }.live(patience)).await;
+    engine.remove(&id, true).await?;
+    lived
+}
+
+/// A created container.
 struct Trial<'a> {
     engine: &'a dyn Engine,
     plan: &'a Plan,
@@ -49,16 +87,46 @@ struct Trial<'a> {
 struct Over;
 
 impl Trial<'_> {
-    async fn run(&self, behaviour: &mut Behaviour) -> Result<Ending, BuildError> {
+    async fn whole(&self, trialled: &mut Trialled, conduct: Conduct<'_>) -> Result<(), BuildError> {
+        let behaviour = &mut trialled.behaviour;
+        let first = async {
+            match self.engine.start(self.id).await {
+                Err(EngineError::StartFailed { reason, .. }) => {
+                    behaviour.ending = Ending::NotStarted { reason };
+                }
+                started => {
+                    started?;
+                    behaviour.ending = self.run(behaviour, conduct.host_commands).await?;
+                    behaviour.log = observe::last_lines(self.engine, self.id).await;
+                }
+            }
+            Ok(())
+        };
+        let ((), trace) = watched(conduct.watch, self.id, first).await?;
+        trialled.trace = trace;
+        if self.plan.second_start && trialled.behaviour.ended_as_planned(self.plan.ends) {
+            let second = self.live(self.plan.ready_within);
+            let (life, trace) = watched(conduct.watch, self.id, second).await?;
+            trialled.behaviour.second = Some(life);
+            trialled.trace = both(trialled.trace.take(), trace);
+        }
+        Ok(())
+    }
+
+    async fn run(&self, behaviour: &mut Behaviour, host_commands: &[String]) -> Result<Ending, BuildError> {
         if self.plan.ends {
             return match tokio::time::timeout(self.plan.ends_within, self.engine.wait(self.id)).await {
-                Ok(exit_code) => self.ended(exit_code?).await,
+                Ok(exit_code) => {
+                    let exit_code = exit_code?;
+                    self.test(behaviour, host_commands).await?;
+                    self.ended(exit_code).await
+                }
                 Err(_) => Ok(Ending::RunsOn),
             };
         }
         tokio::select! {
             biased;
-            driven = self.drive(behaviour) => match driven? {
+            driven = self.drive(behaviour, host_commands) => match driven? {
                 Ok(()) => self.stop().await,
                 Err(Over) => self.ended(self.engine.wait(self.id).await?).await,
             },
@@ -81,16 +149,14 @@ impl Trial<'_> {
     }
 
     /// The exercise, in the order of the observed one.
-    async fn drive(&self, behaviour: &mut Behaviour) -> Result<Result<(), Over>, BuildError> {
-        let state = self.engine.inspect(self.id).await?;
-        let Some(pid) = state.pid.and_then(|pid| i32::try_from(pid).ok()) else { return Ok(Err(Over)) };
-        let target = Target {
-            pid: Some(pid),
-            address: state.addresses.first().copied(),
-            ports: self.plan.ports.clone(),
-        };
+    async fn drive(
+        &self,
+        behaviour: &mut Behaviour,
+        host_commands: &[String],
+    ) -> Result<Result<(), Over>, BuildError> {
+        let Some((pid, target)) = self.target().await? else { return Ok(Err(Over)) };
         // What is asked for cannot be asked of a program that is not ready.
-        if self.listening(&target, self.plan.ready_within).await?.is_none() {
+        if self.silent(&target, self.plan.ready_within).await?.is_none() {
             return Ok(Err(Over));
         }
         if self.plan.ports.is_empty() {
@@ -119,23 +185,96 @@ impl Trial<'_> {
         if let Some(health) = &self.plan.health {
             behaviour.health = inside::check_health(self.engine, self.id, health).await?;
         }
+        self.test(behaviour, host_commands).await?;
         until_quiet(pid, QUIET_LISTENING, SETTLE_AT_LAST).await;
-        match self.listening(&target, Duration::ZERO).await? {
+        match self.listening(&target, Duration::ZERO, Others::Briefly).await? {
             Some(ports) if is_alive(pid) => behaviour.listens = ports.into_iter().collect(),
             _ => return Ok(Err(Over)),
         }
         Ok(Ok(()))
     }
 
-    /// The ports that listen, after waiting for the plan's; `None` when the program has ended.
-    async fn listening(&self, target: &Target, patience: Duration) -> Result<Option<Vec<u16>>, BuildError> {
-        let (Some(pid), false) = (target.pid, self.plan.ports.is_empty()) else {
+    /// The user's own tests.
+    async fn test(&self, behaviour: &mut Behaviour, commands: &[String]) -> Result<(), BuildError> {
+        for command in commands {
+            let ran = host::test(self.engine, self.id, &self.plan.reachable_ports, command).await?;
+            behaviour.tests.push(ran);
+        }
+        Ok(())
+    }
+
+    /// Starts the container and waits until the program is up, or has ended.
+    async fn live(&self, patience: Duration) -> Result<Life, BuildError> {
+        match self.engine.start(self.id).await {
+            Err(EngineError::StartFailed { reason, .. }) => return Ok(Life::NotStarted { reason }),
+            started => started?,
+        }
+        if self.plan.ends {
+            return match tokio::time::timeout(self.plan.ends_within, self.engine.wait(self.id)).await {
+                Ok(exit_code) => Ok(Life::Ended { exit_code: exit_code? }),
+                Err(_) => Ok(Life::Up { silent: None }),
+            };
+        }
+        tokio::select! {
+            biased;
+            up = self.up(patience) => match up? {
+                Ok(life) => Ok(life),
+                Err(Over) => Ok(Life::Ended { exit_code: self.engine.wait(self.id).await? }),
+            },
+            exit_code = self.engine.wait(self.id) => Ok(Life::Ended { exit_code: exit_code? }),
+        }
+    }
+
+    async fn up(&self, patience: Duration) -> Result<Result<Life, Over>, BuildError> {
+        let Some((pid, target)) = self.target().await? else { return Ok(Err(Over)) };
+        if self.silent(&target, patience).await?.is_none() {
+            return Ok(Err(Over));
+        }
+        until_quiet(pid, QUIET_LISTENING, LIFE_SETTLES).await;
+        Ok(match self.silent(&target, Duration::ZERO).await? {
+            Some(silent) if is_alive(pid) => Ok(Life::Up { silent: silent.first().copied() }),
+            _ => Err(Over),
+        })
+    }
+
+    /// The container's first process, and where its ports are; `None` when it has ended.
+    async fn target(&self) -> Result<Option<(i32, Target)>, BuildError> {
+        let state = self.engine.inspect(self.id).await?;
+        let pid = state.pid.and_then(|pid| i32::try_from(pid).ok());
+        Ok(pid.map(|pid| {
+            let address = state.addresses.first().copied();
+            (pid, Target { pid: Some(pid), address, ports: self.plan.ports.clone() })
+        }))
+    }
+
+    /// The ports that the program is to listen on and does not, after waiting for them; `None` when it has ended.
+    async fn silent(&self, target: &Target, patience: Duration) -> Result<Option<Vec<u16>>, BuildError> {
+        let awaited = &self.plan.awaited;
+        // Those that are another port in every run cannot be waited for by number.
+        let (ports, others) = if awaited.is_empty() {
+            (target.ports.clone(), Others::Briefly)
+        } else {
+            (awaited.clone(), Others::AsLong)
+        };
+        let listens = self.listening(&Target { ports, ..target.clone() }, patience, others).await?;
+        let silent = |listens: Vec<u16>| awaited.iter().copied().filter(|port| !listens.contains(port)).collect();
+        Ok(listens.map(silent))
+    }
+
+    /// The ports that listen, after waiting for the target's; `None` when the program has ended.
+    async fn listening(
+        &self,
+        target: &Target,
+        patience: Duration,
+        others: Others,
+    ) -> Result<Option<Vec<u16>>, BuildError> {
+        let (Some(pid), false) = (target.pid, target.ports.is_empty()) else {
             return Ok(Some(Vec::new()));
         };
         let target = target.clone();
         let ports = self
             .probe(pid, move |cancel, alive| {
-                slim_probe::wait_listening(&target, patience, Others::AsLong, cancel, alive)
+                slim_probe::wait_listening(&target, patience, others, cancel, alive)
             })
             .await?;
         Ok(ports.map(|ports| ports.into_iter().map(|port| port.number).collect()))

@@ -128,3 +128,66 @@ fn commands_and_answers_that_were_never_made_are_differences() {
     assert_eq!(told(&running("app", 0), None, &stopped(0)), ["`app`: it was not run"]);
     assert_eq!(told(&answering("a"), None, &stopped(0)), ["GET http://localhost/: the request was not made"]);
 }
+
+fn living(second: Option<Life>, read_only: Option<Life>) -> Behaviour {
+    Behaviour { second, read_only, ..stopped(0) }
+}
+
+#[test]
+fn a_second_start_counts_where_the_fat_image_survives_it() {
+    let up = || Some(Life::Up { silent: None });
+    let ended = |exit_code| Some(Life::Ended { exit_code });
+    let fat = living(up(), None);
+    assert_eq!(told(&fat, Some(&fat), &living(up(), None)), [""; 0]);
+    assert_eq!(
+        told(&fat, Some(&fat), &living(ended(3), None)),
+        ["started a second time, the program ended with exit code 3 and should go on"]
+    );
+    let silent = Some(Life::Up { silent: Some(80) });
+    assert_eq!(
+        told(&fat, Some(&fat), &living(silent, None)),
+        ["started a second time, nothing listens on port 80"]
+    );
+    let once_only = living(ended(1), None);
+    assert_eq!(told(&fat, Some(&once_only), &living(ended(2), None)), [""; 0]);
+    assert_eq!(told(&fat, Some(&fat), &living(None, None)), [""; 0], "it was not tried");
+}
+
+#[test]
+fn the_second_run_of_a_program_that_ends_is_compared_by_its_exit_code() {
+    let again = |exit_code| Behaviour { second: Some(Life::Ended { exit_code }), ..ended(0, "") };
+    assert_eq!(told(&again(0), Some(&again(0)), &again(0)), [""; 0]);
+    assert_eq!(
+        told(&again(0), Some(&again(0)), &again(1)),
+        ["started a second time, the program ends with exit code 1 instead of 0"]
+    );
+    assert_eq!(told(&again(0), Some(&again(4)), &again(1)), [""; 0]);
+}
+
+#[test]
+fn a_read_only_root_counts_where_the_fat_image_survives_it() {
+    let up = || Some(Life::Up { silent: None });
+    let dead = || Some(Life::Ended { exit_code: 30 });
+    let fat = living(None, up());
+    assert_eq!(
+        told(&fat, Some(&fat), &living(None, dead())),
+        ["with a read-only root, the program ended with exit code 30 and should go on"]
+    );
+    assert_eq!(told(&fat, Some(&living(None, dead())), &living(None, dead())), [""; 0]);
+    let slim = Behaviour { read_only: dead(), ..ended(30, "") };
+    assert_eq!(told(&fat, Some(&fat), &slim).len(), 1, "what it says everywhere it says once");
+}
+
+#[test]
+fn a_test_of_the_user_decides_by_its_exit_code_and_shows_its_output() {
+    let test = |exit_code| Behaviour {
+        tests: vec![Tested { command: "./test".to_owned(), exit_code, output: "one\ntwo\n".to_owned() }],
+        ..stopped(0)
+    };
+    assert_eq!(told(&stopped(0), None, &test(Some(0))), [""; 0]);
+    assert_eq!(
+        told(&stopped(0), None, &test(Some(2))),
+        ["`./test` on this machine ended with exit code 2\n  one\n  two"]
+    );
+    assert_eq!(told(&stopped(0), None, &test(None)).len(), 1);
+}

@@ -1,0 +1,212 @@
+//! Slim images, one after the other, until one does what the fat one does: keep-set → policy → image → verdict, and from
+//! what the verdict's run missed a larger keep-set and policy.
+//!
+//! Invariant: at most one image of ours is in the engine at a time, under a temporary name. The same trace and flags give
+//! the same image where nothing was repaired.
+
+use crate::error::BuildError;
+use crate::files::Files;
+use crate::image::{self, Loaded};
+use crate::observe;
+use crate::pipeline::{Seen, keep, policy};
+use crate::policy::Policies;
+use crate::progress::{Stage, Story};
+use crate::repair::{Findings, Ground, Repairs};
+use crate::settings::{Settings, VerifyMode};
+use crate::verify::{self, Check, Plan, Verdict, Watch};
+use slim_engine::Engine;
+use slim_keep::KeepSet;
+use slim_report::{VerificationReport, VerificationResult, human};
+use std::sync::Arc;
+
+/// A slim image that may have its names.
+pub struct Proved {
+    pub kept: Arc<KeepSet>,
+    pub policies: Policies,
+    pub loaded: Loaded,
+    pub verification: VerificationReport,
+}
+
+/// Makes slim images until one is as good as it is to be.
+///
+/// # Errors
+/// [`BuildError::Verification`] when the last one does something else than the fat one and nothing is left to repair.
+pub async fn rounds(
+    engine: &dyn Engine,
+    settings: &Settings,
+    story: &Story<'_>,
+    seen: &Seen,
+    files: Files,
+) -> Result<(Files, Proved), BuildError> {
+    if settings.verify.mode == VerifyMode::Off {
+        story.notice("--verify=off: the slim image gets its name without having been run");
+        return Rounds { engine, settings, story, seen, check: None }.run(files).await;
+    }
+    let plan = Plan::of(settings, &seen.source, &seen.observation);
+    if let Some(left_out) = &plan.left_out {
+        story.notice(left_out);
+    }
+    let (reference, second_run) = verify::reference(engine, settings, &seen.source, story, &plan);
+    let making = async {
+        let check = Check {
+            engine,
+            settings,
+            story,
+            plan: &plan,
+            fat: &seen.observation.behaviour,
+            reference,
+            watch: watch(settings, story, seen).await,
+        };
+        Rounds { engine, settings, story, seen, check: Some(check) }.run(files).await
+    };
+    // The fat program's second run goes on meanwhile.
+    Ok(tokio::try_join!(making, second_run)?.0)
+}
+
+/// Nobody needs to look where nothing is to be repaired.
+async fn watch(settings: &Settings, story: &Story<'_>, seen: &Seen) -> Option<Watch> {
+    if settings.verify.rounds == 0 {
+        return None;
+    }
+    let volumes = observe::image_volumes(&seen.source, settings);
+    Watch::new(&seen.source, volumes, settings.buffer_bytes, |why| story.notice(why)).await
+}
+
+struct Rounds<'a> {
+    engine: &'a dyn Engine,
+    settings: &'a Settings,
+    story: &'a Story<'a>,
+    seen: &'a Seen,
+    /// `None`: no image is run.
+    check: Option<Check<'a>>,
+}
+
+impl Rounds<'_> {
+    async fn run(&self, files: Files) -> Result<(Files, Proved), BuildError> {
+        let Self { settings, story, seen, .. } = *self;
+        let mut repairs = Repairs::default();
+        self.prepare();
+        let (mut files, mut kept) = keep(settings, story, seen, files, &repairs).await?;
+        let mut held = None;
+        loop {
+            let (back, policies) = policy(settings, story, seen, files, &kept, &repairs).await?;
+            // Where only the policy has grown, the image is the same.
+            let (back, loaded) = match held.take() {
+                Some(loaded) => (back, loaded),
+                None => self.image(back, &kept).await?,
+            };
+            files = back;
+            let (verdict, findings) = self.judge(&files, &kept, &policies, &loaded, &repairs).await?;
+            let grows = !findings.is_empty() && repairs.rounds.len() < self.most_rounds();
+            if grows {
+                let new_paths = !findings.seeds.is_empty();
+                repairs.grow(findings, verdict.differences.len());
+                self.prepare();
+                if new_paths {
+                    image::discard(self.engine, loaded).await?;
+                    (files, kept) = keep(settings, story, seen, files, &repairs).await?;
+                } else {
+                    held = Some(loaded);
+                }
+                continue;
+            }
+            let verification = self.decide(verdict, findings, repairs)?;
+            return Ok((files, Proved { kept, policies, loaded, verification }));
+        }
+    }
+
+    /// Lets the next trial get ready meanwhile.
+    fn prepare(&self) {
+        if let Some(check) = &self.check {
+            check.prepare();
+        }
+    }
+
+    fn most_rounds(&self) -> usize {
+        usize::try_from(self.settings.verify.rounds).unwrap_or(usize::MAX)
+    }
+
+    async fn image(&self, files: Files, kept: &Arc<KeepSet>) -> Result<(Files, Loaded), BuildError> {
+        let Self { engine, settings, story, seen, .. } = *self;
+        let stage = story.begin(Stage::Image);
+        let (files, image) = image::write(settings, &stage, &seen.source, &seen.state, files, kept).await?;
+        let loaded = image::load(engine, settings, &stage, &image).await?;
+        stage.done(format!("{}, one layer, {}", human(loaded.size), image.id().short()));
+        Ok((files, loaded))
+    }
+
+    /// Runs the image, says how that went, and looks at what it needs besides.
+    async fn judge(
+        &self,
+        files: &Files,
+        kept: &KeepSet,
+        policies: &Policies,
+        loaded: &Loaded,
+        repairs: &Repairs,
+    ) -> Result<(Verdict, Findings), BuildError> {
+        let Some(check) = &self.check else {
+            let report = verify::not_run(VerificationResult::Off, "off (--verify=off)");
+            return Ok((Verdict::unknown(report), Findings::default()));
+        };
+        let stage = self.story.begin(Stage::Verify);
+        let verdict = check.verdict(&stage, &loaded.id, &policies.seccomp).await?;
+        let ground = Ground {
+            trace: &self.seen.observation.trace,
+            tree: files.tree(),
+            config: &self.seen.observation.effective_config(&self.seen.source, self.settings),
+            settings: &self.settings.keep,
+        };
+        let findings = repairs.look(ground, kept, policies, &verdict)?;
+        let mut told = format!("under its seccomp profile: {}", verdict.report.told);
+        if !findings.is_empty() && repairs.rounds.len() < self.most_rounds() {
+            told.push_str(&format!(
+                "; repairing: {} added (round {})",
+                findings.told(),
+                repairs.next_round()
+            ));
+        }
+        stage.done(told);
+        Ok((verdict, findings))
+    }
+
+    /// Whether the last image may have its names.
+    fn decide(
+        &self,
+        verdict: Verdict,
+        findings: Findings,
+        repairs: Repairs,
+    ) -> Result<VerificationReport, BuildError> {
+        let Verdict { differences, log, mut report, .. } = verdict;
+        if !differences.is_empty() && self.settings.verify.mode == VerifyMode::Strict {
+            return Err(BuildError::Verification {
+                image: self.seen.source.reference.clone(),
+                differences: differences.iter().map(ToString::to_string).collect(),
+                excluded: findings
+                    .excluded
+                    .into_iter()
+                    .map(|(path, pattern)| (path.to_string(), pattern))
+                    .collect(),
+                log,
+            });
+        }
+        if differences.is_empty() && !findings.is_empty() {
+            self.story.notice(format!(
+                "the slim program still looked for {} in vain after {} rounds of repair (--verify-rounds), and does what \
+                 the fat one does",
+                findings.told(),
+                repairs.rounds.len()
+            ));
+        }
+        for difference in &differences {
+            self.story.notice(format!("different from the fat image: {difference}"));
+        }
+        if !differences.is_empty() {
+            report.told.push_str(", told only (--verify=report)");
+        }
+        if let Some(repaired) = repairs.told() {
+            report.told.push_str(&format!(", {repaired}"));
+        }
+        report.rounds = repairs.rounds;
+        Ok(report)
+    }
+}
