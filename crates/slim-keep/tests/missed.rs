@@ -40,7 +40,9 @@ fn seeds(missed: &Missed) -> Vec<String> {
 
 /// The keep-set with what was missed.
 fn repaired(fat: &Traced, tree: &MemoryTree, missed: &Missed) -> KeepSet {
-    let set = keep_with(&fat.0, tree, &Config::default(), &Origin::default(), &Settings::default(), &missed.seeds).unwrap();
+    let set =
+        keep_with(&fat.0, tree, &Config::default(), &Origin::default(), &Settings::default(), &missed.seeds)
+            .unwrap();
     check(&set, tree);
     set
 }

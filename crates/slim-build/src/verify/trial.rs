@@ -12,7 +12,7 @@ use slim_engine::{ContainerId, ContainerSpec, Engine, EngineError};
 use slim_probe::{CancelFlag, Others, ProbeError, Target};
 use slim_trace::Trace;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A program that is started just to see that it comes up may be busy so long.
 const LIFE_SETTLES: Duration = Duration::from_secs(1);
@@ -254,10 +254,11 @@ impl Trial<'_> {
         let (ports, others) = if awaited.is_empty() {
             (target.ports.clone(), Others::Briefly)
         } else {
-            (awaited.clone(), Others::AsLong)
+            (awaited.iter().copied().collect(), Others::AsLong)
         };
         let listens = self.listening(&Target { ports, ..target.clone() }, patience, others).await?;
-        let silent = |listens: Vec<u16>| awaited.iter().copied().filter(|port| !listens.contains(port)).collect();
+        let silent =
+            |listens: Vec<u16>| awaited.iter().copied().filter(|port| !listens.contains(port)).collect();
         Ok(listens.map(silent))
     }
 

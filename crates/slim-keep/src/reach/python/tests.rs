@@ -86,10 +86,8 @@ fn reachable(tree: &MemoryTree, opened_files: &[&str]) -> KeepSet {
 /// The kept files below a directory, without those that are only the application's own: in these small trees all are.
 fn below(set: &KeepSet, directory: &str) -> Vec<String> {
     let is_own = |reason: &Reason| matches!(reason, Reason::Reachable { via: Via::Application, .. });
-    let files = set
-        .entries
-        .iter()
-        .filter(|(_, kept)| !kept.entry.is_directory() && !kept.because.iter().all(is_own));
+    let files =
+        set.entries.iter().filter(|(_, kept)| !kept.entry.is_directory() && !kept.because.iter().all(is_own));
     let names = files.filter_map(|(path, _)| path.to_string().strip_prefix(directory).map(str::to_owned));
     names.map(|name| name.trim_start_matches('/').to_owned()).collect()
 }
