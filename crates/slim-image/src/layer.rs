@@ -31,6 +31,15 @@ pub struct Layer {
     pub diff_id: Digest,
     /// Bytes of the tar stream.
     pub size: u64,
+    /// Digest of each regular file's contents, under every name of it.
+    pub contents: BTreeMap<ImagePath, Digest>,
+}
+
+/// What came of writing a layer.
+struct Written {
+    diff_id: Digest,
+    size: u64,
+    contents: BTreeMap<ImagePath, Digest>,
 }
 
 /// Why a layer cannot be written.
@@ -65,8 +74,8 @@ pub fn write_layer(
     file: NamedTempFile,
 ) -> Result<Layer, LayerError> {
     let (file, path) = file.into_parts();
-    let (diff_id, size) = write_layer_to(tree, entries, &file)?;
-    Ok(Layer { file, _path: path, diff_id, size })
+    let Written { diff_id, size, contents } = write_entries(tree, entries, &file)?;
+    Ok(Layer { file, _path: path, diff_id, size, contents })
 }
 
 /// As [`write_layer`], to any writer; gives the digest and the bytes written.
@@ -78,6 +87,14 @@ pub fn write_layer_to(
     entries: &[LayerEntry],
     output: impl Write,
 ) -> Result<(Digest, u64), LayerError> {
+    write_entries(tree, entries, output).map(|written| (written.diff_id, written.size))
+}
+
+fn write_entries(
+    tree: &dyn ImageTree,
+    entries: &[LayerEntry],
+    output: impl Write,
+) -> Result<Written, LayerError> {
     check_order(entries)?;
     let members = plan(entries);
     let files: Vec<ImagePath> =
@@ -85,6 +102,7 @@ pub fn write_layer_to(
     let mut writer = LayerWriter {
         members: members.into_iter(),
         output: Hashing::new(BufWriter::with_capacity(256 << 10, output)),
+        contents: BTreeMap::new(),
         failure: None,
     };
     let read = tree.read_each(&files, &mut |path, contents| {
@@ -101,8 +119,9 @@ pub fn write_layer_to(
     writer.rest()?;
     tape::finish(&mut writer.output).map_err(LayerError::File)?;
     writer.output.flush().map_err(LayerError::File)?;
-    let (_, digest, size) = writer.output.finish();
-    Ok((digest, size))
+    let LayerWriter { output, contents, .. } = writer;
+    let (_, diff_id, size) = output.finish();
+    Ok(Written { diff_id, size, contents })
 }
 
 impl Layer {
@@ -136,11 +155,15 @@ struct Planned {
     path: ImagePath,
     member: Member,
     has_contents: bool,
+    /// The name under which the same file stands already.
+    link_to: Option<ImagePath>,
 }
 
 struct LayerWriter<W: Write> {
     members: std::vec::IntoIter<Planned>,
     output: Hashing<BufWriter<W>>,
+    /// Digests of what was written so far.
+    contents: BTreeMap<ImagePath, Digest>,
     failure: Option<LayerError>,
 }
 
@@ -154,7 +177,7 @@ impl<W: Write> LayerWriter<W> {
                 if planned.path != *path {
                     return Err(LayerError::Order(path.clone()));
                 }
-                return self.contents(&planned, contents);
+                return self.file_contents(&planned, contents);
             }
         }
     }
@@ -171,14 +194,20 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn header(&mut self, planned: &Planned) -> Result<(), LayerError> {
+        if let Some(digest) = planned.link_to.as_ref().and_then(|first| self.contents.get(first)).copied() {
+            self.contents.insert(planned.path.clone(), digest);
+        }
         tape::write_header(&mut self.output, &planned.member)
             .map_err(|source| LayerError::Write { path: planned.path.clone(), source })
     }
 
-    fn contents(&mut self, planned: &Planned, contents: &mut dyn Read) -> Result<(), LayerError> {
+    fn file_contents(&mut self, planned: &Planned, contents: &mut dyn Read) -> Result<(), LayerError> {
         let failed = |source| LayerError::Write { path: planned.path.clone(), source };
         let expected = planned.member.size;
-        let found = io::copy(&mut (&mut *contents).take(expected), &mut self.output).map_err(failed)?;
+        let mut hashing = Hashing::new((&mut *contents).take(expected));
+        let found = io::copy(&mut hashing, &mut self.output).map_err(failed)?;
+        let (_, digest, _) = hashing.finish();
+        self.contents.insert(planned.path.clone(), digest);
         let differs = |found| LayerError::SizeDiffers { path: planned.path.clone(), expected, found };
         if found < expected {
             return Err(differs(found.to_string()));
@@ -221,6 +250,7 @@ fn plan(entries: &[LayerEntry]) -> Vec<Planned> {
     for kept in entries {
         let Some(mut member) = member(kept) else { continue };
         let mut has_contents = member.kind == MemberKind::File;
+        let mut link_to = None;
         if let (Kind::File { .. }, Some(group)) = (&kept.entry.kind, kept.entry.hard_link_group) {
             let names = first_names.entry(group).or_default();
             if let Some(first) = names.iter().find(|first| first.entry == kept.entry) {
@@ -230,11 +260,12 @@ fn plan(entries: &[LayerEntry]) -> Vec<Planned> {
                 // A link is the inode that it names, extended attributes included.
                 member.xattrs.clear();
                 has_contents = false;
+                link_to = Some(first.path.clone());
             } else {
                 names.push(kept);
             }
         }
-        planned.push(Planned { path: kept.path.clone(), member, has_contents });
+        planned.push(Planned { path: kept.path.clone(), member, has_contents, link_to });
     }
     planned
 }
