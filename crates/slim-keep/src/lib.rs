@@ -21,6 +21,7 @@ mod observed;
 mod python;
 mod reach;
 mod reason;
+mod record;
 mod seed;
 mod settings;
 mod shebang;
@@ -33,9 +34,14 @@ pub use context::{Context, Environment, Mounts, never_emitted};
 pub use error::KeepError;
 pub use exclude::Exclusions;
 pub use keep::keep;
-pub use keep_set::{Figures, KeepSet, KeepSetError, Kept, VERSION};
+pub use keep_set::{Figures, KeepSet, Kept};
 pub use note::Note;
 pub use reason::{Reason, SystemPart, Via};
+pub use record::{
+    Answer, By, Explained, Group, ImageNames, KEEP_FILE, KeepDifference, KeepFile, KeepHead, KeptPath, Made,
+    OtherReasons, Owner, Owners, REMOVED_FILE, REMOVED_VERSION, RecordError, Recorded, RemovedFile,
+    RemovedPath, Step, VERSION,
+};
 pub use seed::{Extent, Seed};
 pub use settings::{Certificates, Level, Permissions, Settings};
 pub use walk::{End, Walk, walk};
