@@ -10,8 +10,9 @@ use crate::settings::Settings;
 use crate::state::ImageState;
 use slim_engine::Engine;
 use slim_image::layer::{LayerError, write_layer};
-use slim_image::{LayerEntry, Reference, SlimImage, SourceImage};
+use slim_image::{Digest, ImagePath, LayerEntry, Reference, SlimImage, SourceImage};
 use slim_keep::KeepSet;
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Loaded {
     pub id: String,
     /// Bytes, as the engine counts them.
     pub size: u64,
+    /// Digest of each file's contents.
+    contents: BTreeMap<ImagePath, Digest>,
     temporary: String,
 }
 
@@ -34,6 +37,8 @@ pub struct Slim {
     pub id: String,
     pub names: Vec<String>,
     pub size: u64,
+    /// Digest of each file's contents.
+    pub contents: BTreeMap<ImagePath, Digest>,
 }
 
 /// Writes the image: its layer goes to a temporary file below the state path.
@@ -93,7 +98,9 @@ pub async fn load(
     engine.load_image(archive(Arc::clone(image), reference)).await?;
     let id = image.id().to_string();
     let size = engine.inspect_image(&id).await?.size;
-    Ok(Loaded { id, size, temporary })
+    let layers = image.layers().iter().flat_map(|layer| &layer.contents);
+    let contents = layers.map(|(path, digest)| (path.clone(), *digest)).collect();
+    Ok(Loaded { id, size, contents, temporary })
 }
 
 /// Gives a loaded image the names that users know it by.
@@ -105,7 +112,8 @@ pub async fn tag(engine: &dyn Engine, loaded: Loaded, names: Vec<String>) -> Res
         engine.tag(&loaded.id, name).await?;
     }
     engine.untag(&loaded.temporary).await?;
-    Ok(Slim { id: loaded.id, names, size: loaded.size })
+    let Loaded { id, size, contents, .. } = loaded;
+    Ok(Slim { id, names, size, contents })
 }
 
 /// The names that the slim image gets.

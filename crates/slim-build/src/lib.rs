@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod artifacts;
+mod compare;
 mod edits;
 mod error;
 mod exercise;
@@ -19,8 +20,10 @@ mod progress;
 mod scratch;
 mod settings;
 mod state;
+mod unobserved;
 mod verify;
 
+pub use compare::{Reading, TreeSource, compare_archives, compare_images};
 pub use edits::{ConfigEdits, Persist};
 pub use error::BuildError;
 pub use judgement::{Verdict, judge};
@@ -28,4 +31,4 @@ pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{ContinueAfter, Exercise, HttpJudgement, Settings};
-pub use state::write_whole;
+pub use state::{last_artifacts, write_whole};

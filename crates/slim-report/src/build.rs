@@ -48,6 +48,9 @@ pub struct ImageReport {
 /// What was watched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObservationReport {
+    /// Whether all this was read from a trace made before (`--from-trace`).
+    #[serde(default)]
+    pub from_trace: bool,
     pub processes: usize,
     /// Paths touched, whether they exist or not.
     pub paths: usize,

@@ -11,7 +11,7 @@ mod trial;
 
 pub use behaviour::{Behaviour, Difference, Ending};
 pub(crate) use plan::Plan;
-pub(crate) use quiet::is_alive;
+pub(crate) use quiet::{is_alive, processor_time};
 
 use crate::error::BuildError;
 use crate::progress::{Running, Story};
