@@ -2,6 +2,7 @@
 
 use super::{CommonArguments, ImageArguments, KeepArguments, RecipeArguments};
 use clap::Args;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct BuildArguments {
@@ -13,6 +14,11 @@ pub struct BuildArguments {
     /// Run the slim image under its seccomp profile and compare what it does with the fat one, before it gets its name.
     #[arg(long, default_value_t = true, help_heading = None)]
     pub verify: bool,
+    /// Take what the program uses from this trace (`docker-slim profile --trace-out`, `docker-slim trace merge`) instead
+    /// of watching it: the trace must be of this image. The fat image still runs, unwatched, to be compared with;
+    /// `--verify=off` runs nothing.
+    #[arg(long, value_name = "FILE", help_heading = None)]
+    pub from_trace: Option<PathBuf>,
     #[command(flatten)]
     pub recipe: RecipeArguments,
     #[command(flatten)]
@@ -25,4 +31,7 @@ pub struct BuildArguments {
 pub struct ProfileArguments {
     #[command(flatten)]
     pub common: CommonArguments,
+    /// Also write the trace to this file.
+    #[arg(long, value_name = "FILE", help_heading = None)]
+    pub trace_out: Option<PathBuf>,
 }

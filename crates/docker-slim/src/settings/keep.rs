@@ -36,6 +36,7 @@ pub fn settings(arguments: &KeepArguments) -> Result<Settings, Failure> {
         exclude_pattern.extend(LOCK_FILES.map(str::to_owned));
     }
     Ok(Settings {
+        level: slim_keep::Level::default(),
         include_path,
         preserve_path,
         include_bin,
