@@ -25,6 +25,8 @@ pub enum TreeSource {
 pub struct Reading {
     /// The static program itself, which serves an image's files from inside a container of it.
     pub binary: PathBuf,
+    /// Whether files may be read in the engine's own layers; otherwise they are read through a container.
+    pub local_layers: bool,
     /// Folder that holds `.images`, where listings of images may be cached.
     pub state_path: PathBuf,
     /// Whose leftovers these are.
@@ -84,7 +86,8 @@ impl Opened {
         let source = engine.inspect_image(reference).await?;
         // A comparison leaves nothing behind where nothing was before.
         let cache = ImageState::existing(&reading.state_path, &source.id).map(|state| state.listing());
-        let files = Files::read(engine, &reading.binary, &reading.run, &source, cache).await?;
+        let how = (reading.binary.as_path(), reading.local_layers);
+        let files = Files::read(engine, how, &reading.run, &source, cache).await?;
         Ok(Self::Files(Box::new(files)))
     }
 

@@ -1,5 +1,5 @@
-//! The pristine files of the fat image, read through the collector: a second container of the image that never runs
-//! the image's own program.
+//! The pristine files of the fat image: read in the engine's own layers where they lie on this machine, else through the
+//! collector, a second container of the image that never runs the image's own program. Both give the same.
 
 use crate::error::{BuildError, blocking};
 use crate::scratch::{Role, labels};
@@ -7,19 +7,24 @@ use crate::settings::Settings;
 use crate::state::{ImageState, write_whole};
 use slim_engine::{CollectorSpec, ContainerId, Engine, Run};
 use slim_image::collector::Client;
-use slim_image::{ImagePath, ImageTree, Listing, SourceImage};
+use slim_image::{ImagePath, ImageTree, Listing, OverlayTree, SourceImage};
 use slim_keep::Owners;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// The fat image's tree, and the container it is read through.
+/// The fat image's tree.
 pub struct Files {
-    client: Client,
-    container: ContainerId,
+    origin: Origin,
+}
+
+/// Where the files are read from.
+enum Origin {
+    Layers(OverlayTree),
+    Collector { client: Client, container: ContainerId },
 }
 
 impl Files {
-    /// Starts the collector and lists the image, from the cache where it has been listed before.
+    /// Lists the image. No container is made where the layers can be read.
     ///
     /// # Errors
     /// When the collector does not start or answer.
@@ -29,54 +34,46 @@ impl Files {
         source: &SourceImage,
         state: &ImageState,
     ) -> Result<Self, BuildError> {
-        Self::read(engine, &settings.binary, &settings.run, source, Some(state.listing())).await
+        let cache = Some(state.listing());
+        Self::read(engine, (&settings.binary, settings.local_layers), &settings.run, source, cache).await
     }
 
-    /// The same without a build: `binary` is the static program, `cache` the file for the listing.
+    /// The same without a build: the static program, and whether the engine's own layers may be read; `cache` is the file
+    /// for the listing.
     ///
     /// # Errors
     /// When the collector does not start or answer.
     pub async fn read(
         engine: &dyn Engine,
-        binary: &Path,
+        (binary, local_layers): (&Path, bool),
         run: &Run,
         source: &SourceImage,
         cache: Option<PathBuf>,
     ) -> Result<Self, BuildError> {
-        let spec = CollectorSpec {
-            image: source.id.to_string(),
-            binary: binary.to_owned(),
-            arguments: vec!["collector".to_owned()],
-            file_name: format!(".{}", run.id),
-            labels: labels(run, Role::Collector),
+        let layers = if local_layers { from_layers(engine, source).await? } else { None };
+        let origin = match layers {
+            Some(tree) => Origin::Layers(tree),
+            None => from_collector(engine, binary, run, source, cache).await?,
         };
-        let running = slim_engine::start_collector(engine, &spec).await?;
-        let volumes: Vec<ImagePath> = source.config.volume_paths();
-        let container = running.id.clone();
-        let client = blocking(move || {
-            let cached = cache.as_ref().and_then(|cache| Listing::load(cache).ok());
-            let listed_before = cached.is_some();
-            let client = Client::connect(running.output, running.input, &volumes, cached)
-                .map_err(|error| BuildError::Files(format!("{error}{}", running.diagnostics.text())))?;
-            if let Some(cache) = cache.filter(|_| !listed_before) {
-                save(&cache, client.listing())?;
-            }
-            Ok(client)
-        })
-        .await?;
-        Ok(Self { client, container })
+        Ok(Self { origin })
     }
 
     /// The tree.
     #[must_use]
     pub fn tree(&self) -> &dyn ImageTree {
-        &self.client
+        match &self.origin {
+            Origin::Layers(tree) => tree,
+            Origin::Collector { client, .. } => client,
+        }
     }
 
     /// How many files, directories and links the fat image holds.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.client.listing().len()
+        match &self.origin {
+            Origin::Layers(tree) => tree.listing().len(),
+            Origin::Collector { client, .. } => client.listing().len(),
+        }
     }
 
     /// Whose the files are, for `keep.json` and `removed.json`; the records of packages can be read until
@@ -86,12 +83,60 @@ impl Files {
         Box::new(())
     }
 
-    /// Removes the collector's container. A failure is left to the run's clean-up.
+    /// Removes the collector's container, if there is one. A failure is left to the run's clean-up.
     pub async fn close(&self, engine: &dyn Engine) {
-        if let Err(error) = engine.remove(&self.container, true).await {
+        let Origin::Collector { container, .. } = &self.origin else { return };
+        if let Err(error) = engine.remove(container, true).await {
             tracing::debug!("the collector's container is left to the clean-up: failed to {error}");
         }
     }
+}
+
+/// The image in its layers' directories; `None` where they are not to be had, or not to be understood. Listing them takes
+/// no longer than reading a listing kept before, so that none is kept.
+async fn from_layers(engine: &dyn Engine, source: &SourceImage) -> Result<Option<OverlayTree>, BuildError> {
+    let Some(directories) = engine.local_layers(&source.id.to_string()).await? else { return Ok(None) };
+    let volumes: Vec<ImagePath> = source.config.volume_paths();
+    blocking(move || {
+        let tree = OverlayTree::open(&directories).and_then(|tree| tree.seen_in_container(&volumes));
+        if let Err(error) = &tree {
+            tracing::warn!("the image is read through a container: failed to {error}");
+        }
+        Ok(tree.ok())
+    })
+    .await
+}
+
+/// Starts the collector and lists the image, from the cache where it has been listed before.
+async fn from_collector(
+    engine: &dyn Engine,
+    binary: &Path,
+    run: &Run,
+    source: &SourceImage,
+    cache: Option<PathBuf>,
+) -> Result<Origin, BuildError> {
+    let spec = CollectorSpec {
+        image: source.id.to_string(),
+        binary: binary.to_owned(),
+        arguments: vec!["collector".to_owned()],
+        file_name: format!(".{}", run.id),
+        labels: labels(run, Role::Collector),
+    };
+    let running = slim_engine::start_collector(engine, &spec).await?;
+    let volumes: Vec<ImagePath> = source.config.volume_paths();
+    let container = running.id.clone();
+    let client = blocking(move || {
+        let cached = cache.as_ref().and_then(|cache| Listing::load(cache).ok());
+        let listed_before = cached.is_some();
+        let client = Client::connect(running.output, running.input, &volumes, cached)
+            .map_err(|error| BuildError::Files(format!("{error}{}", running.diagnostics.text())))?;
+        if let Some(cache) = cache.filter(|_| !listed_before) {
+            save(&cache, client.listing())?;
+        }
+        Ok(client)
+    })
+    .await?;
+    Ok(Origin::Collector { client, container })
 }
 
 fn save(path: &Path, listing: &Listing) -> Result<(), BuildError> {

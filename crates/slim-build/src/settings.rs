@@ -39,6 +39,8 @@ pub struct Settings {
     pub source_date_epoch: Option<i64>,
     /// The static program itself: it runs as collector inside a container of the fat image.
     pub binary: PathBuf,
+    /// Whether the fat image's files may be read in the engine's own layers; otherwise they are read through a container.
+    pub local_layers: bool,
     /// Bytes of the sensor's ring buffer; a power of two.
     pub buffer_bytes: u32,
     /// Whose leftovers these are.

@@ -9,6 +9,7 @@ use slim_image::config::SourceImage;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::AsyncRead;
 
@@ -28,6 +29,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::ImageNotFound`], [`EngineError::ImageUnreadable`].
     async fn inspect_image(&self, reference: &str) -> Result<SourceImage>;
+
+    /// Where the image's layers lie as directories in overlayfs's format, the base first; `None` where they do not, not
+    /// on this machine, or not readable by us as containers see them. `image`: its id.
+    async fn local_layers(&self, _image: &str) -> Result<Option<Vec<PathBuf>>> {
+        Ok(None)
+    }
 
     /// Makes a container and does not start it.
     ///

@@ -54,6 +54,25 @@ pub(crate) fn kernel_and_name() -> Option<(String, String)> {
     Some((read("osrelease")?.trim().to_owned(), read("hostname")?.trim().to_owned()))
 }
 
+/// Whether the kernel shows us attributes named `trusted.…`, by which overlayfs marks directories: it does where we have
+/// CAP_SYS_ADMIN in the first user namespace (xattr(7)), and leaves them out without a word elsewhere.
+pub(crate) fn sees_trusted_attributes() -> bool {
+    let is_first = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_everybody(&map));
+    is_first && fs::read_to_string("/proc/self/status").is_ok_and(|status| is_administrator(&status))
+}
+
+/// user_namespaces(7): only the first user namespace maps all users to themselves. (The last number is reserved.)
+fn maps_everybody(map: &str) -> bool {
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// CAP_SYS_ADMIN is number 21 of capabilities(7).
+fn is_administrator(status: &str) -> bool {
+    const SYS_ADMIN: u64 = 1 << 21;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_some_and(|set| set & SYS_ADMIN != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +83,15 @@ mod tests {
         assert_eq!(parse_start_time(&format!("1 (a) b (c) S {rest} 4711 23")), Some(4711));
         assert_eq!(parse_start_time(&format!("1 (a) Z {rest} 4711 23")), None);
         assert_eq!(parse_start_time("garbage"), None);
+    }
+
+    #[test]
+    fn only_an_administrator_of_the_first_user_namespace_sees_trusted_attributes() {
+        assert!(maps_everybody("         0          0 4294967295\n"));
+        assert!(!maps_everybody("0 100000 65536\n") && !maps_everybody("0 0 4294967295\n9 9 9\n"));
+        assert!(is_administrator("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(!is_administrator("CapPrm:\t000001ffffffffff\nCapEff:\t00000000a80425fb\n"));
+        assert!(!is_administrator("CapEff:\tx\n"));
     }
 
     #[test]

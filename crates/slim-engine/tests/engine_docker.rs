@@ -64,6 +64,27 @@ async fn an_image_is_found_by_name_id_and_short_id_with_all_it_says() {
 }
 
 #[tokio::test]
+async fn layers_on_this_machine_are_told_from_the_base_up() {
+    let Some(mut context) = Context::new().await else { return };
+    let base = context.image(&[r#"ENTRYPOINT ["/program"]"#]);
+    let name = context.image(&[r#"RUN ["/program", "exit", "0"]"#, "COPY Dockerfile /top"]);
+    let layers = context.engine.local_layers(&name).await.unwrap();
+    if docker(&["info", "--format", "{{.Driver}}"]) != "overlay2" {
+        assert_eq!(layers, None);
+        return;
+    }
+    let layers = layers.unwrap();
+    assert!(
+        layers[0].join("program").is_file() && layers.last().unwrap().join("top").is_file(),
+        "{layers:?}"
+    );
+    assert_eq!(layers.len(), context.engine.inspect_image(&name).await.unwrap().layer_diff_ids.len());
+    assert_eq!(context.engine.local_layers(&base).await.unwrap().unwrap().len(), 1);
+    let missing = context.engine.local_layers("docker-slim-none").await;
+    assert!(matches!(missing, Err(EngineError::ImageNotFound { .. })), "{missing:?}");
+}
+
+#[tokio::test]
 async fn an_image_that_is_not_there_is_exit_code_4() {
     let Some(context) = Context::new().await else { return };
     for reference in ["slimtest-engine-nowhere:1", "", "a b?c#d", "UPPER/Case::", "sha256:0123"] {

@@ -124,7 +124,18 @@ impl ListingBuilder {
     }
 }
 
+impl From<BTreeMap<ImagePath, Entry>> for ListingBuilder {
+    fn from(entries: BTreeMap<ImagePath, Entry>) -> Self {
+        Self { entries }
+    }
+}
+
 impl Listing {
+    /// The entries, to be changed and checked again.
+    pub(crate) fn into_entries(self) -> BTreeMap<ImagePath, Entry> {
+        self.entries
+    }
+
     /// The entry at exactly this path.
     #[must_use]
     pub fn get(&self, path: &ImagePath) -> Option<&Entry> {

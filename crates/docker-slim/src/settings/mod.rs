@@ -79,7 +79,12 @@ pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result
 /// # Errors
 /// When this process cannot tell who it is.
 pub fn reading(global: &GlobalArguments) -> Result<Reading, Failure> {
-    Ok(Reading { binary: PathBuf::from(OWN_BINARY), state_path: state_path(global), run: this_run()? })
+    Ok(Reading {
+        binary: PathBuf::from(OWN_BINARY),
+        local_layers: local_layers()?,
+        state_path: state_path(global),
+        run: this_run()?,
+    })
 }
 
 fn state_path(global: &GlobalArguments) -> PathBuf {
@@ -107,6 +112,7 @@ fn common(
         from_trace: None,
         trace_out: None,
         binary: PathBuf::from(OWN_BINARY),
+        local_layers: local_layers()?,
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
     };
@@ -119,6 +125,18 @@ fn source_date_epoch() -> Result<Option<i64>, Failure> {
             Failure::usage(format!("understand SOURCE_DATE_EPOCH={text}: no number of seconds"))
         }),
         Err(_) => Ok(None),
+    }
+}
+
+/// `DOCKER_SLIM_LOCAL_LAYERS=off` has the image read through a container, as where its layers do not lie on this machine:
+/// for engines whose layers are not what they seem, and for tests.
+fn local_layers() -> Result<bool, Failure> {
+    match env::var("DOCKER_SLIM_LOCAL_LAYERS").as_deref() {
+        Err(_) | Ok("" | "on") => Ok(true),
+        Ok("off") => Ok(false),
+        Ok(other) => {
+            Err(Failure::usage(format!("understand DOCKER_SLIM_LOCAL_LAYERS={other}: it is on or off")))
+        }
     }
 }
 

@@ -10,6 +10,10 @@ use slim_image::config::{Config, SourceImage};
 use slim_image::digest::Digest;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// The storage driver whose layers are directories that can be read without it.
+const OVERLAY: &str = "overlay2";
 
 /// Go writes null where a list or map was never made.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
@@ -46,6 +50,26 @@ pub(super) struct Info {
     kernel_version: String,
     architecture: String,
     name: String,
+    #[serde(deserialize_with = "nullable")]
+    security_options: Vec<String>,
+}
+
+impl Info {
+    /// Whether the engine's containers are processes of this machine's kernel.
+    fn is_local(&self, endpoint: &Endpoint) -> bool {
+        let here = host::kernel_and_name();
+        matches!(endpoint, Endpoint::Unix(_))
+            && here.is_some_and(|(kernel, name)| kernel == self.kernel_version && name == self.name)
+    }
+
+    /// Whether files of its images lie on this machine as directories of overlayfs, with the owners that they have in
+    /// the image.
+    pub(super) fn has_overlay_layers(&self, endpoint: &Endpoint) -> bool {
+        // `name=rootless`, `name=userns`: owners are shifted, and opaque directories marked otherwise.
+        let is_shifted =
+            |option: &String| option.split(',').any(|part| matches!(part, "name=rootless" | "name=userns"));
+        self.driver == OVERLAY && self.is_local(endpoint) && !self.security_options.iter().any(is_shifted)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -62,6 +86,7 @@ pub(super) fn description(
     api_version: &str,
 ) -> EngineDescription {
     let component = |wanted: &str| version.components.iter().find(|component| component.name == wanted);
+    let local = info.is_local(endpoint);
     let runtime = if info.default_runtime.is_empty() { "runc".to_owned() } else { info.default_runtime };
     let runtime_version = match component(&runtime) {
         Some(component) => component.version.clone(),
@@ -69,9 +94,6 @@ pub(super) fn description(
         None => String::new(),
     };
     let podman = version.components.iter().any(|component| component.name.starts_with("Podman"));
-    let here = host::kernel_and_name();
-    let local = matches!(endpoint, Endpoint::Unix(_))
-        && here.is_some_and(|(kernel, name)| kernel == info.kernel_version && name == info.name);
     EngineDescription {
         name: if podman { "podman" } else { "docker" }.to_owned(),
         version: version.version,
@@ -270,6 +292,16 @@ pub(super) struct Image {
     size: u64,
     #[serde(rename = "RootFS", deserialize_with = "nullable")]
     root_fs: RootFs,
+    #[serde(deserialize_with = "nullable")]
+    graph_driver: GraphDriver,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct GraphDriver {
+    name: String,
+    #[serde(deserialize_with = "nullable")]
+    data: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -280,6 +312,21 @@ struct RootFs {
 }
 
 impl Image {
+    /// The directories of the image's layers on the engine's machine, the base first; `None` where it does not say, or
+    /// says of some only.
+    pub(super) fn layer_directories(&self) -> Option<Vec<PathBuf>> {
+        let GraphDriver { name, data } = &self.graph_driver;
+        if name != OVERLAY {
+            return None;
+        }
+        // Topmost first, as overlayfs's own `lowerdir`; absent for an image of one layer.
+        let lower = data.get("LowerDir").map_or("", String::as_str);
+        let lower = lower.split(':').rev().filter(|directory| !directory.is_empty());
+        let directories: Vec<PathBuf> =
+            lower.chain([data.get("UpperDir")?.as_str()]).map(PathBuf::from).collect();
+        (directories.len() == self.root_fs.layers.len()).then_some(directories)
+    }
+
     /// # Errors
     /// An id or layer that is no digest.
     pub(super) fn into_source(self, reference: &str) -> Result<SourceImage, String> {
@@ -376,5 +423,48 @@ mod tests {
         let source = image.into_source("x").unwrap();
         assert_eq!((source.size, source.tags.len(), source.layer_diff_ids.len()), (7, 0, 1));
         assert!(Image::default().into_source("x").is_err());
+    }
+
+    #[test]
+    fn layers_are_told_from_the_base_up_and_all_or_none() {
+        let image = |driver: &str| {
+            let text = format!(r#"{{"RootFS":{{"Layers":["1","2","3"]}},"GraphDriver":{driver}}}"#);
+            serde_json::from_str::<Image>(&text).unwrap().layer_directories()
+        };
+        let told =
+            image(r#"{"Name":"overlay2","Data":{"LowerDir":"/l/2/diff:/l/1/diff","UpperDir":"/l/3/diff"}}"#);
+        assert_eq!(told.unwrap(), ["/l/1/diff", "/l/2/diff", "/l/3/diff"].map(PathBuf::from));
+        for other in [
+            r#"{"Name":"overlay2","Data":{"UpperDir":"/l/3/diff"}}"#,
+            r#"{"Name":"overlayfs","Data":null}"#,
+            r#"{"Name":"vfs","Data":{}}"#,
+            r#"{"Name":"btrfs","Data":null}"#,
+            "null",
+        ] {
+            assert_eq!(image(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn shifted_owners_another_driver_or_another_machine_are_no_local_layers() {
+        let (kernel, name) = host::kernel_and_name().unwrap();
+        let info = |driver: &str, name: &str, option: &str| {
+            let text = serde_json::json!({
+                "Driver": driver, "KernelVersion": kernel, "Name": name,
+                "SecurityOptions": ["name=seccomp,profile=default", option],
+            });
+            serde_json::from_value::<Info>(text).unwrap()
+        };
+        let socket = Endpoint::Unix("/var/run/docker.sock".into());
+        assert!(info("overlay2", &name, "name=cgroupns").has_overlay_layers(&socket));
+        for (driver, host, option) in [
+            ("overlay2", name.as_str(), "name=rootless"),
+            ("overlay2", &name, "name=userns"),
+            ("overlay2", "elsewhere", "name=cgroupns"),
+            ("overlayfs", &name, "name=cgroupns"),
+            ("vfs", &name, "name=cgroupns"),
+        ] {
+            assert!(!info(driver, host, option).has_overlay_layers(&socket), "{driver} {host} {option}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{DockerEngine, Result, answers, calls};
 use crate::error::EngineError;
+use crate::host;
 use crate::transport::{TransportError, root_cause};
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response};
 use slim_image::config::SourceImage;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
@@ -23,18 +25,32 @@ const LINE_BYTES: usize = 1024 * 1024;
 const NO_IMAGE: &str = "the archive holds no image";
 
 impl DockerEngine {
+    /// See [`crate::Engine::local_layers`].
+    pub(super) async fn find_layers(&self, image: &str) -> Result<Option<Vec<PathBuf>>> {
+        let info: answers::Info = self.ask("ask the engine for its settings", "/info").await?;
+        if !host::sees_trusted_attributes() || !info.has_overlay_layers(self.endpoint()) {
+            return Ok(None);
+        }
+        let layers = self.ask_for_image(image).await?.layer_directories();
+        // What the engine names lies in its own mount namespace, which need not be ours.
+        Ok(layers.filter(|layers| layers.iter().all(|layer| layer.is_dir())))
+    }
+
     pub(super) async fn find_image(&self, reference: &str) -> Result<SourceImage> {
         if reference.is_empty() {
             let reason = "the name is empty".to_owned();
             return Err(EngineError::ImageNotFound { reference: "\"\"".to_owned(), reason });
         }
-        let action = || format!("inspect image {reference}");
-        let path = format!("/images/{}/json", calls::encode(reference));
-        let image: answers::Image =
-            self.ask_as(&action, &path).await.map_err(|error| of_image(error, reference))?;
-        image
+        self.ask_for_image(reference)
+            .await?
             .into_source(reference)
             .map_err(|reason| EngineError::ImageUnreadable { reference: reference.to_owned(), reason })
+    }
+
+    async fn ask_for_image(&self, reference: &str) -> Result<answers::Image> {
+        let action = || format!("inspect image {reference}");
+        let path = format!("/images/{}/json", calls::encode(reference));
+        self.ask_as(&action, &path).await.map_err(|error| of_image(error, reference))
     }
 
     pub(super) async fn add_name(&self, image: &str, reference: &str) -> Result<()> {

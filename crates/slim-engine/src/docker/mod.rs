@@ -22,6 +22,7 @@ use bollard::query_parameters::{
 };
 use bytes::Bytes;
 use slim_image::config::SourceImage;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncRead;
@@ -127,6 +128,10 @@ impl Engine for DockerEngine {
 
     async fn inspect_image(&self, reference: &str) -> Result<SourceImage> {
         self.find_image(reference).await
+    }
+
+    async fn local_layers(&self, image: &str) -> Result<Option<Vec<PathBuf>>> {
+        self.find_layers(image).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
