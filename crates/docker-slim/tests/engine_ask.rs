@@ -17,7 +17,11 @@ fn a_build_can_be_asked_why_and_compared_with_its_fat_image() {
         return;
     }
     let mut context = Context::new();
-    let files = [("/www/index.html", 0o644, "hello"), ("/opt/unused/big", 0o644, "a hundred bytes"), ("/opt/more", 0o644, "x")];
+    let files = [
+        ("/www/index.html", 0o644, "hello"),
+        ("/opt/unused/big", 0o644, "a hundred bytes"),
+        ("/opt/more", 0o644, "x"),
+    ];
     let image = context.busybox_image("ask-why", &files, &[SERVE, "EXPOSE 8000"]);
     context.run_slim(&["build", "--http-probe", &image]).expect(0);
     let slim = format!("{image}.slim");
@@ -27,7 +31,10 @@ fn a_build_can_be_asked_why_and_compared_with_its_fat_image() {
     assert!(text.contains("/www/index.html: kept, file of 5 B, mode 0644, owner 0:0, sha256:"), "{text}");
     assert!(text.contains("during exercise") && text.contains("← /bin/busybox: "), "{text}");
     assert!(text.contains("/bin/busybox (through /bin/sh): kept"), "{text}");
-    assert!(text.contains("/no/such/index.html: the fat image has no such path\n  it has /www/index.html"), "{text}");
+    assert!(
+        text.contains("/no/such/index.html: the fat image has no such path\n  it has /www/index.html"),
+        "{text}"
+    );
     let id = image_id(&image).unwrap();
     let removed = json(&context.run_slim(&["explain", "--output-format=json", &id, "/opt/unused"]));
     let answer = &removed["paths"][0];
@@ -53,7 +60,8 @@ fn an_image_is_built_from_merged_traces_without_being_watched() {
         return;
     }
     let mut context = Context::new();
-    let files = [("/www/index.html", 0o644, "hello"), ("/www/other", 0o644, "other"), ("/www/unused", 0o644, "x")];
+    let files =
+        [("/www/index.html", 0o644, "hello"), ("/www/other", 0o644, "other"), ("/www/unused", 0o644, "x")];
     let image = context.busybox_image("ask-trace", &files, &[SERVE, "EXPOSE 8000"]);
     let other = context.busybox_image("ask-other", &files[..1], &[SERVE]);
     let profile = |out: &str, command: &str| {
@@ -78,10 +86,19 @@ fn an_image_is_built_from_merged_traces_without_being_watched() {
     assert!(built.stderr.contains("not watched"), "{}", built.stderr);
     assert!(built.stdout.contains("same answers to "), "{}", built.stdout);
     let slim = files_of(&format!("{image}.slim"));
-    assert!(slim.contains("www/index.html") && slim.contains("www/other") && !slim.contains("www/unused"), "{slim:?}");
+    assert!(
+        slim.contains("www/index.html") && slim.contains("www/other") && !slim.contains("www/unused"),
+        "{slim:?}"
+    );
 
     // What the exercise needs and the traces never showed: the comparison finds it.
-    let fuller = context.run_slim(&["build", "--from-trace=all.json", "--exec=cat /www/unused", "--tag=slimtest-ask-no", &image]);
+    let fuller = context.run_slim(&[
+        "build",
+        "--from-trace=all.json",
+        "--exec=cat /www/unused",
+        "--tag=slimtest-ask-no",
+        &image,
+    ]);
     fuller.expect(7);
     assert_eq!(image_id("slimtest-ask-no"), None);
     let unverified = context.run_slim(&["build", "--from-trace=all.json", "--verify=off", &image]);

@@ -13,7 +13,8 @@ use slim_image::SourceImage;
 use slim_keep::{ImageNames, KEEP_FILE, KeepFile, KeepSet, Owners, REMOVED_FILE, RemovedFile};
 use slim_policy::{Refused, RefusedBecause, RunSpec, UNTRACED_RUNTIMES, runtime_sets};
 use slim_report::{
-    BuildReport, ImageReport, KeepReport, ObservationReport, PolicyReport, StageReport, VerificationReport,
+    BuildReport, ImageReport, KeepReport, ObservationReport, PolicyReport, StageReport, UnseenReport,
+    VerificationReport,
 };
 use slim_trace::{Phase, Transport};
 use std::collections::BTreeSet;
@@ -234,6 +235,14 @@ fn observed(observation: &Observation, from_trace: bool) -> ObservationReport {
         paths: trace.files.len(),
         system_calls: calls.len(),
         listening: listening.into_iter().collect(),
+        unseen: trace.steps.unseen().map(|unseen| UnseenReport {
+            steps: unseen.steps,
+            curve: unseen.curve,
+            of_the_exercise: unseen.of_the_exercise,
+            in_one_step: unseen.in_one_step,
+            in_two_steps: unseen.in_two_steps,
+            more: unseen.more,
+        }),
         exit_code: observation.exit_code,
         ended_by_itself: observation.exercised.ended_by_itself,
         repeated: observation.repeated,

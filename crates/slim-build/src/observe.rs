@@ -134,10 +134,7 @@ async fn observe_once(
     behaviour.ending = ending;
     let observer = subject.observer;
     let trace = blocking(move || {
-        let observer = Arc::into_inner(observer)
-            .ok_or_else(|| BuildError::Bug("the observer is still in use".to_owned()))?
-            .into_inner()
-            .expect("no holder of this lock panics");
+        let observer = alone(observer)?.into_inner().expect("no holder of this lock panics");
         Ok(observer.finish()?)
     })
     .await?;
@@ -149,6 +146,21 @@ async fn observe_once(
     }
     engine.remove(&subject.id, true).await?;
     Ok(Observation { trace: Arc::new(trace), exercised, behaviour, exit_code: Some(exit_code), repeated: 0 })
+}
+
+/// The observer when nobody else asks it anything any more: a probe that is given up may just be telling of its last
+/// request.
+fn alone(mut observer: Shared) -> Result<Mutex<Box<dyn Observer>>, BuildError> {
+    const LOOK: Duration = Duration::from_millis(1);
+    const MOST_LOOKS: usize = 5000;
+    for _ in 0..MOST_LOOKS {
+        match Arc::try_unwrap(observer) {
+            Ok(alone) => return Ok(alone),
+            Err(shared) => observer = shared,
+        }
+        std::thread::sleep(LOOK);
+    }
+    Err(BuildError::Bug("the observer is still in use".to_owned()))
 }
 
 /// Creates, arms where it is to be watched, starts, and waits for the program's first exec.

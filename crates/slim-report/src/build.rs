@@ -62,8 +62,27 @@ pub struct ObservationReport {
     pub exit_code: Option<i64>,
     /// Whether the program ended without being stopped.
     pub ended_by_itself: bool,
+    /// What the steps of the exercise say of what was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<UnseenReport>,
     /// How often the observation was repeated because the sensor lost events.
     pub repeated: u32,
+}
+
+/// What was not seen, as far as that can be told from what was (Chao's estimate of unseen species).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnseenReport {
+    /// Requests and commands.
+    pub steps: u32,
+    /// Files opened by the start, and by then with each step.
+    pub curve: Vec<usize>,
+    /// Files that the exercise opened and the start had not.
+    pub of_the_exercise: usize,
+    /// Of them, those that one step opened, and two.
+    pub in_one_step: usize,
+    pub in_two_steps: usize,
+    /// About so many more files would turn up.
+    pub more: u64,
 }
 
 /// What drove the program.
@@ -178,6 +197,12 @@ impl BuildReport {
             VerificationResult::NoImage => allowed,
             _ => format!("{allowed}; verification: {}", self.verification.told),
         });
+        if let Some(unseen) = self.observation.unseen.as_ref().filter(|unseen| unseen.more > 0) {
+            lines.push(format!(
+                "about {} more files would turn up in a longer exercise: of {} that it opened, {} came in one of {} steps only",
+                unseen.more, unseen.of_the_exercise, unseen.in_one_step, unseen.steps
+            ));
+        }
         if !self.artifacts.is_empty() {
             lines.push(format!("artifacts: {}", self.artifacts_folder.display()));
         }

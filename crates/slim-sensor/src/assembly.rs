@@ -66,6 +66,8 @@ pub fn trace(mut gathered: Gathered, image: String, mounts: Vec<Mount>) -> Trace
         .into_iter()
         .map(|listening| Listening { process: number(listening.process.0), ..listening })
         .collect();
+    trace.steps = gathered.steps;
+    trace.steps.files.retain(|path, _| mounts::counts(path.as_bytes(), &mounts));
     trace.mounts = mounts;
     trace.normalise();
     trace

@@ -8,6 +8,7 @@ mod file;
 mod merge;
 mod normalise;
 mod path;
+mod steps;
 mod summary;
 mod trace;
 
@@ -15,6 +16,7 @@ pub use difference::{Sides, TraceDifference};
 pub use file::TraceError;
 pub use merge::MergeError;
 pub use path::TracedPath;
+pub use steps::{STARTUP_STEP, Steps, Unseen};
 pub use summary::{PhaseLine, ProcessLine, Summary};
 pub use trace::{
     Abi, Access, FileAccess, IoUringOperation, Listening, Mount, MountKind, Phase, Process, ProcessId,

@@ -35,6 +35,7 @@ impl Trace {
         let first = u32::try_from(self.processes.len()).expect("a trace has fewer processes than that");
         merged.kernel = (&self.kernel).max(&other.kernel).clone();
         merged.architecture = (&self.architecture).max(&other.architecture).clone();
+        merged.steps.join(&other.steps);
         merged.mounts.extend(other.mounts.iter().cloned());
         // A number beyond the other's processes must not come to mean one of ours, or the other way round.
         merged.append(other, &|id| ProcessId(id.0.saturating_add(first)));

@@ -1,5 +1,6 @@
 //! A trace in figures, for a person.
 
+use crate::steps::Unseen;
 use crate::trace::{Access, Phase, Process, ProcessId, Trace};
 use serde::Serialize;
 use slim_image::ImagePath;
@@ -25,6 +26,9 @@ pub struct Summary {
     pub system_calls: BTreeSet<String>,
     /// Calls that were refused at least once.
     pub refused_calls: BTreeSet<String>,
+    /// `None` where the exercise had fewer than two steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Unseen>,
 }
 
 /// One program, or several that look alike.
@@ -74,6 +78,7 @@ impl Summary {
             listening: trace.ports(),
             system_calls: trace.calls(),
             refused_calls: trace.refused_calls(),
+            unseen: trace.steps.unseen(),
         }
     }
 }

@@ -102,6 +102,18 @@ fn told(summary: &Summary, top: usize) -> String {
     }
     let calls: Vec<&str> = summary.system_calls.iter().map(String::as_str).collect();
     lines.push(format!("{}: {}", counted(calls.len(), "system call"), calls.join(" ")));
+    if let Some(unseen) = &summary.unseen {
+        let curve: Vec<String> = unseen.curve.iter().map(ToString::to_string).collect();
+        lines.push(format!(
+            "files opened after the start, and after each of {} steps: {}",
+            unseen.steps,
+            curve.join(" ")
+        ));
+        lines.push(format!(
+            "about {} more files would turn up: of {} that the exercise opened, {} came in one step only, {} in two",
+            unseen.more, unseen.of_the_exercise, unseen.in_one_step, unseen.in_two_steps
+        ));
+    }
     if !summary.refused_calls.is_empty() {
         let refused: Vec<&str> = summary.refused_calls.iter().map(String::as_str).collect();
         lines.push(format!("refused at least once: {}", refused.join(" ")));
