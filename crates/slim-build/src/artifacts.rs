@@ -10,11 +10,11 @@ use crate::progress::{Stage, Story};
 use crate::settings::Settings;
 use crate::state::write_whole;
 use slim_image::SourceImage;
-use slim_keep::{ImageNames, KEEP_FILE, KeepFile, KeepSet, Owners, REMOVED_FILE, RemovedFile};
+use slim_keep::{ImageNames, KEEP_FILE, KeepFile, KeepSet, Owners, REMOVED_FILE, RemovedFile, Shares};
 use slim_policy::{Refused, RefusedBecause, RunSpec, UNTRACED_RUNTIMES, runtime_sets};
 use slim_report::{
-    BuildReport, ImageReport, KeepReport, ObservationReport, PolicyReport, StageReport, UnseenReport,
-    VerificationReport,
+    BuildReport, ImageReport, KeepReport, ObservationReport, PolicyReport, SharesReport, StageReport,
+    UnseenReport, VerificationReport,
 };
 use slim_trace::{Phase, Transport};
 use std::collections::BTreeSet;
@@ -46,10 +46,11 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
     let observation = &made.seen.observation;
     let profiles = Profiles::of(&policy::file_stem(settings, &made.seen.source));
     let (keep, removed) = kept_and_removed(settings, &made)?;
+    let shares = Shares::of(&made.kept, &removed);
     let mut artifacts = vec![
         ("trace.json".to_owned(), observation.trace.to_json()),
-        (KEEP_FILE.to_owned(), keep),
-        (REMOVED_FILE.to_owned(), removed),
+        (KEEP_FILE.to_owned(), keep.to_json()),
+        (REMOVED_FILE.to_owned(), removed.to_json()),
         (profiles.seccomp.clone(), made.policies.seccomp.clone().into_bytes()),
         (profiles.apparmor.clone(), made.policies.apparmor.clone().into_bytes()),
         (profiles.run.clone(), run_settings(&made.policies.run_spec)),
@@ -69,11 +70,19 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
         copy_artifacts(&folder, copy, &names)?;
     }
     stage.done(format!("{} in {}", names.join(", "), folder.display()));
-    Ok(report(settings, story, made, &profiles, folder, names))
+    let mut report = report(settings, story, made, &profiles, folder, names);
+    report.keep.shares = shares_report(shares);
+    Ok(report)
+}
+
+fn shares_report(shares: Shares) -> SharesReport {
+    let Shares { seen, needed, reachable, removed, untouched } = shares;
+    let untouched = untouched.into_iter().map(|(path, bytes)| (path.to_string(), bytes)).collect();
+    SharesReport { seen, needed, reachable, removed, untouched }
 }
 
 /// `keep.json` and `removed.json`.
-fn kept_and_removed(settings: &Settings, made: &Made) -> Result<(Vec<u8>, Vec<u8>), BuildError> {
+fn kept_and_removed(settings: &Settings, made: &Made) -> Result<(KeepFile, RemovedFile), BuildError> {
     let (tree, owners) = (made.files.tree(), made.owners.as_ref());
     let image = image_names(&made.seen.source);
     let slim = made.slim.as_ref().map(|slim| {
@@ -89,7 +98,7 @@ fn kept_and_removed(settings: &Settings, made: &Made) -> Result<(Vec<u8>, Vec<u8
         exclude_patterns: &settings.keep.exclude_pattern,
         digests: made.slim.as_ref().map(|slim| &slim.contents),
     };
-    Ok((KeepFile::new(&made.kept, &header, tree, owners).to_json(), removed.to_json()))
+    Ok((KeepFile::new(&made.kept, &header, tree, owners), removed))
 }
 
 /// The fat image's names, and what it was asked for by.
@@ -170,6 +179,7 @@ fn report(
             links: figures.links,
             bytes: figures.bytes,
             reasons: figures.reasons,
+            shares: SharesReport::default(),
         },
         policy: policy_report(&policies, profiles),
         verification,

@@ -116,14 +116,14 @@ async fn drive(
         }
     }
     for command in &exercise.exec {
-        with(&subject.observer, |observer| observer.next_step());
         let ran = inside::exec(subject, command).await?;
         exercised.report.exec.push(ExecReport { command: command.clone(), exit_code: ran.exit_code });
         behaviour.commands.push(ran);
+        with(&subject.observer, |observer| observer.next_step());
     }
     for command in &exercise.host_exec {
-        with(&subject.observer, |observer| observer.next_step());
         exercised.report.host_exec.push(host::exec(subject, command).await?);
+        with(&subject.observer, |observer| observer.next_step());
     }
     if let Some(health) = inside::health_command(&subject.source.config, &subject.settings.keep) {
         // The engine may run it much later than we stop; what it needs must be seen.

@@ -40,7 +40,7 @@ pub use reason::{Reason, SystemPart, Via};
 pub use record::{
     Answer, By, Explained, Group, ImageNames, KEEP_FILE, KeepDifference, KeepFile, KeepHead, KeptPath, Made,
     OtherReasons, Owner, Owners, REMOVED_FILE, REMOVED_VERSION, RecordError, Recorded, RemovedFile,
-    RemovedPath, Step, VERSION,
+    RemovedPath, Shares, Step, VERSION,
 };
 pub use seed::{Extent, Seed};
 pub use settings::{Certificates, Level, Permissions, Settings};

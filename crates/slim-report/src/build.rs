@@ -120,6 +120,42 @@ pub struct KeepReport {
     pub bytes: u64,
     /// Entries by kind of reason; one entry may have several.
     pub reasons: BTreeMap<String, usize>,
+    #[serde(default)]
+    pub shares: SharesReport,
+}
+
+/// Why the bytes are there, each file once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharesReport {
+    /// Touched while the program was watched.
+    pub seen: u64,
+    /// What must follow from that: libraries, interpreters, what the configuration and flags name.
+    pub needed: u64,
+    /// What kept files can reach.
+    pub reachable: u64,
+    /// What the fat image has more.
+    pub removed: u64,
+    /// The biggest kept files that were never touched, with their bytes.
+    pub untouched: Vec<(String, u64)>,
+}
+
+impl SharesReport {
+    /// Lines of the summary.
+    fn told(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "{} seen in use, {} needed by that, {} within reach; {} removed",
+            human(self.seen),
+            human(self.needed),
+            human(self.reachable),
+            human(self.removed)
+        )];
+        if !self.untouched.is_empty() {
+            let named: Vec<String> =
+                self.untouched.iter().map(|(path, bytes)| format!("{path} ({})", human(*bytes))).collect();
+            lines.push(format!("biggest kept and never touched: {}", named.join(", ")));
+        }
+        lines
+    }
 }
 
 /// What the slim image may do.
@@ -197,9 +233,11 @@ impl BuildReport {
             VerificationResult::NoImage => allowed,
             _ => format!("{allowed}; verification: {}", self.verification.told),
         });
+        lines.extend(self.keep.shares.told());
         if let Some(unseen) = self.observation.unseen.as_ref().filter(|unseen| unseen.more > 0) {
+            let files = if unseen.more == 1 { "file" } else { "files" };
             lines.push(format!(
-                "about {} more files would turn up in a longer exercise: of {} that it opened, {} came in one of {} steps only",
+                "about {} more {files} would turn up in a longer exercise: of {} that it opened, {} came in one of {} steps only",
                 unseen.more, unseen.of_the_exercise, unseen.in_one_step, unseen.steps
             ));
         }

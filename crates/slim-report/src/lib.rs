@@ -6,6 +6,6 @@ mod size;
 
 pub use build::{
     BuildReport, ExecReport, ExerciseReport, HttpReport, ImageReport, KeepReport, ObservationReport,
-    PolicyReport, StageReport, UnseenReport, VERSION, VerificationReport, VerificationResult,
+    PolicyReport, SharesReport, StageReport, UnseenReport, VERSION, VerificationReport, VerificationResult,
 };
 pub use size::{factor, human};

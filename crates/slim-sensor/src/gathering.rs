@@ -29,6 +29,8 @@ pub struct Gathered {
     pub sockets: BTreeSet<SocketKind>,
     pub listening: BTreeSet<Listening>,
     pub steps: Steps,
+    /// Nothing was opened since the step began.
+    step_is_empty: bool,
     pub last_activity: Instant,
     /// What runs under a process id now, or ran there until a moment ago.
     current: HashMap<u32, u32>,
@@ -47,6 +49,7 @@ impl Gathered {
             sockets: BTreeSet::new(),
             listening: BTreeSet::new(),
             steps: Steps::default(),
+            step_is_empty: false,
             last_activity: Instant::now(),
             current: HashMap::new(),
             ended: Vec::new(),
@@ -63,7 +66,15 @@ impl Gathered {
     pub fn next_step(&mut self) -> u16 {
         let step = u16::try_from(self.steps.count + 1).unwrap_or(u16::MAX);
         self.steps.count = u32::from(step);
+        self.step_is_empty = true;
         step
+    }
+
+    /// What the steps opened. Behind the last request or command a step begins that is none, unless the program goes on.
+    pub fn take_steps(&mut self) -> Steps {
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.count = steps.count.saturating_sub(u32::from(self.step_is_empty));
+        steps
     }
 
     pub fn take(&mut self, event: Event<'_>, marks: Option<&Marks>) {
@@ -136,6 +147,7 @@ impl Gathered {
         let is_of_a_step = matches!(phase, Phase::Startup | Phase::Exercise);
         if is_of_a_step && path.first() == Some(&b'/') && matches!(access, Access::Open | Access::Execute) {
             self.steps.note(TracedPath::new(path), self.steps.count);
+            self.step_is_empty = false;
         }
     }
 
@@ -340,6 +352,8 @@ mod tests {
         let steps =
             |path: &str| gathered.steps.files[&TracedPath::new(path)].iter().copied().collect::<Vec<_>>();
         assert_eq!((steps("/bin/busybox"), steps("/a"), steps("/b")), (vec![0], vec![1, 2], vec![2]));
+        gathered.next_step();
+        assert_eq!(gathered.take_steps().count, 2, "nothing was opened in the third");
     }
 
     #[test]

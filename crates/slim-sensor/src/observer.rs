@@ -16,7 +16,8 @@ pub trait Observer: Send {
     /// From now on, what is seen belongs to this phase.
     fn enter_phase(&mut self, phase: Phase);
 
-    /// The next step of the exercise begins: a request or a command. What is opened in it is told apart.
+    /// A step of the exercise, a request or a command, is over, or the first one begins: what is opened from now on is
+    /// told apart.
     fn next_step(&mut self) {}
 
     /// Ports listened on so far.

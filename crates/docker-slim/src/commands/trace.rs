@@ -110,8 +110,11 @@ fn told(summary: &Summary, top: usize) -> String {
             curve.join(" ")
         ));
         lines.push(format!(
-            "about {} more files would turn up: of {} that the exercise opened, {} came in one step only, {} in two",
-            unseen.more, unseen.of_the_exercise, unseen.in_one_step, unseen.in_two_steps
+            "about {} would turn up: of {} that the exercise opened, {} came in one step only, {} in two",
+            counted(usize::try_from(unseen.more).unwrap_or(usize::MAX), "more file"),
+            unseen.of_the_exercise,
+            unseen.in_one_step,
+            unseen.in_two_steps
         ));
     }
     if !summary.refused_calls.is_empty() {

@@ -7,11 +7,13 @@ mod difference;
 mod explain;
 mod owner;
 mod removed;
+mod shares;
 
 pub use difference::{KeepDifference, OtherReasons};
 pub use explain::{Answer, Explained, Recorded, Step};
 pub use owner::{Owner, Owners};
 pub use removed::{By, Group, REMOVED_FILE, REMOVED_VERSION, RemovedFile, RemovedPath};
+pub use shares::Shares;
 
 use crate::keep_set::KeepSet;
 use crate::note::Note;

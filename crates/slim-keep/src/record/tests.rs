@@ -233,3 +233,28 @@ fn two_keep_files_differ_in_paths_contents_and_reasons() {
         (&[Reason::MountPoint][..], &[Reason::WorkingDirectory][..])
     );
 }
+
+#[test]
+fn bytes_are_told_apart_by_why_they_are_there() {
+    let tree = tree();
+    let reachable = Reason::Reachable {
+        via: Via::NodeImport,
+        from: "/usr/bin/node".into(),
+        line: None,
+        what: "x".to_owned(),
+    };
+    let set = set(
+        &tree,
+        &[
+            ("/usr/bin/node", &[traced("/usr/bin/node", Access::Execute)]),
+            ("/usr/bin/nodejs", &[Reason::Entrypoint { word: "nodejs".to_owned() }]),
+            ("/usr/bin/perl", &[Reason::Entrypoint { word: "perl".to_owned() }]),
+            ("/app/main.js", &[reachable]),
+        ],
+    );
+    let shares = Shares::of(&set, &RemovedFile::new(image(), &set, &tree, &()));
+    assert_eq!((shares.seen, shares.needed, shares.reachable, shares.removed), (4, 5, 4, 20));
+    let untouched: Vec<String> =
+        shares.untouched.iter().map(|(path, bytes)| format!("{path} {bytes}")).collect();
+    assert_eq!(untouched, ["/usr/bin/perl 5", "/app/main.js 4"]);
+}
