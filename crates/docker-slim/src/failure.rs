@@ -36,6 +36,11 @@ impl Failure {
         }
     }
 
+    /// Nothing to say but the exit code: the answer has been printed already.
+    pub fn silent(exit_code: u8) -> Self {
+        Self::new("", exit_code)
+    }
+
     /// The same with a hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -45,6 +50,9 @@ impl Failure {
 
     /// Says it on stderr (as JSON also on stdout) and gives the exit code.
     pub fn tell(&self, format: OutputFormat) -> ExitCode {
+        if self.message.is_empty() {
+            return ExitCode::from(self.exit_code);
+        }
         // Nobody is left to be told when stderr or stdout is closed.
         let mut stderr = std::io::stderr().lock();
         if !self.differences.is_empty() {

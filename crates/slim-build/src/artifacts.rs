@@ -1,6 +1,7 @@
 //! Writes what a build leaves for people and tools to read, and draws up the report.
 
 use crate::error::BuildError;
+use crate::files::Files;
 use crate::image::Slim;
 use crate::observe::Observation;
 use crate::pipeline::Seen;
@@ -8,10 +9,12 @@ use crate::policy::{self, Policies};
 use crate::progress::{Stage, Story};
 use crate::settings::Settings;
 use crate::state::write_whole;
-use slim_keep::KeepSet;
+use slim_image::SourceImage;
+use slim_keep::{ImageNames, KEEP_FILE, KeepFile, KeepSet, Owners, REMOVED_FILE, RemovedFile, Shares};
 use slim_policy::{Refused, RefusedBecause, RunSpec, UNTRACED_RUNTIMES, runtime_sets};
 use slim_report::{
-    BuildReport, ImageReport, KeepReport, ObservationReport, PolicyReport, StageReport, VerificationReport,
+    BuildReport, ImageReport, KeepReport, ObservationReport, PolicyReport, SharesReport, StageReport,
+    UnseenReport, VerificationReport,
 };
 use slim_trace::{Phase, Transport};
 use std::collections::BTreeSet;
@@ -27,7 +30,10 @@ pub struct Made {
     /// `None` where no image was asked for.
     pub slim: Option<Slim>,
     pub verification: VerificationReport,
-    pub fat_entries: usize,
+    /// The fat image's; nothing is read from them any more.
+    pub files: Files,
+    /// Whose they are.
+    pub owners: Box<dyn Owners>,
 }
 
 /// Writes the artifacts and gives the report.
@@ -39,9 +45,12 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
     let state = &made.seen.state;
     let observation = &made.seen.observation;
     let profiles = Profiles::of(&policy::file_stem(settings, &made.seen.source));
+    let (keep, removed) = kept_and_removed(settings, &made)?;
+    let shares = Shares::of(&made.kept, &removed);
     let mut artifacts = vec![
         ("trace.json".to_owned(), observation.trace.to_json()),
-        ("keep.json".to_owned(), made.kept.to_json()),
+        (KEEP_FILE.to_owned(), keep.to_json()),
+        (REMOVED_FILE.to_owned(), removed.to_json()),
         (profiles.seccomp.clone(), made.policies.seccomp.clone().into_bytes()),
         (profiles.apparmor.clone(), made.policies.apparmor.clone().into_bytes()),
         (profiles.run.clone(), run_settings(&made.policies.run_spec)),
@@ -52,13 +61,51 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
     for (name, bytes) in &artifacts {
         state.write_artifact(name, bytes)?;
     }
+    if let Some(path) = &settings.trace_out {
+        write_whole(path, |file| file.write_all(&observation.trace.to_json()))?;
+    }
     let names: Vec<String> = artifacts.into_iter().map(|(name, _)| name).collect();
     let folder = state.artifacts();
     if let Some(copy) = &settings.copy_meta_artifacts {
         copy_artifacts(&folder, copy, &names)?;
     }
     stage.done(format!("{} in {}", names.join(", "), folder.display()));
-    Ok(report(story, made, &profiles, folder, names))
+    let mut report = report(settings, story, made, &profiles, folder, names);
+    report.keep.shares = shares_report(shares);
+    Ok(report)
+}
+
+fn shares_report(shares: Shares) -> SharesReport {
+    let Shares { seen, needed, reachable, removed, untouched } = shares;
+    let untouched = untouched.into_iter().map(|(path, bytes)| (path.to_string(), bytes)).collect();
+    SharesReport { seen, needed, reachable, removed, untouched }
+}
+
+/// `keep.json` and `removed.json`.
+fn kept_and_removed(settings: &Settings, made: &Made) -> Result<(KeepFile, RemovedFile), BuildError> {
+    let (tree, owners) = (made.files.tree(), made.owners.as_ref());
+    let image = image_names(&made.seen.source);
+    let slim = made.slim.as_ref().map(|slim| {
+        let id =
+            slim.id.parse().map_err(|error| BuildError::Bug(format!("read the slim image's id: {error}")))?;
+        Ok::<_, BuildError>(ImageNames { id, names: slim.names.clone() })
+    });
+    let removed = RemovedFile::new(image.clone(), &made.kept, tree, owners);
+    let header = slim_keep::Made {
+        image,
+        slim: slim.transpose()?,
+        level: settings.keep.level,
+        exclude_patterns: &settings.keep.exclude_pattern,
+        digests: made.slim.as_ref().map(|slim| &slim.contents),
+    };
+    Ok((KeepFile::new(&made.kept, &header, tree, owners), removed))
+}
+
+/// The fat image's names, and what it was asked for by.
+fn image_names(source: &SourceImage) -> ImageNames {
+    let asked_for = crate::image::fat_name(source).map(|name| name.with_tag().to_string());
+    let names: BTreeSet<String> = source.tags.iter().cloned().chain(asked_for).collect();
+    ImageNames { id: source.id, names: names.into_iter().collect() }
 }
 
 /// File names of the profiles.
@@ -98,14 +145,14 @@ fn copy_artifacts(from: &Path, to: &Path, names: &[String]) -> Result<(), BuildE
 }
 
 fn report(
+    settings: &Settings,
     story: &Story<'_>,
     made: Made,
     profiles: &Profiles,
     artifacts_folder: PathBuf,
     artifacts: Vec<String>,
 ) -> BuildReport {
-    let Made { seen: Seen { source, observation, .. }, kept, policies, slim, verification, fat_entries } =
-        made;
+    let Made { seen: Seen { source, observation, .. }, kept, policies, slim, verification, files, .. } = made;
     let figures = kept.figures();
     BuildReport {
         version: slim_report::VERSION,
@@ -116,7 +163,7 @@ fn report(
             names: vec![source.reference],
             id: source.id.to_string(),
             size: source.size,
-            entries: fat_entries,
+            entries: files.entries(),
         },
         slim: slim.map(|slim| ImageReport {
             names: slim.names,
@@ -124,7 +171,7 @@ fn report(
             size: slim.size,
             entries: kept.entries.len(),
         }),
-        observation: observed(&observation),
+        observation: observed(&observation, settings.from_trace.is_some()),
         exercise: observation.exercised.report,
         keep: KeepReport {
             files: figures.files,
@@ -132,6 +179,7 @@ fn report(
             links: figures.links,
             bytes: figures.bytes,
             reasons: figures.reasons,
+            shares: SharesReport::default(),
         },
         policy: policy_report(&policies, profiles),
         verification,
@@ -175,7 +223,7 @@ fn policy_report(policies: &Policies, profiles: &Profiles) -> PolicyReport {
     }
 }
 
-fn observed(observation: &Observation) -> ObservationReport {
+fn observed(observation: &Observation, from_trace: bool) -> ObservationReport {
     let trace = &observation.trace;
     let calls: BTreeSet<&String> = trace
         .system_calls
@@ -192,10 +240,19 @@ fn observed(observation: &Observation) -> ObservationReport {
         })
         .collect();
     ObservationReport {
+        from_trace,
         processes: trace.processes.iter().filter(|process| process.executable.is_some()).count(),
         paths: trace.files.len(),
         system_calls: calls.len(),
         listening: listening.into_iter().collect(),
+        unseen: trace.steps.unseen().map(|unseen| UnseenReport {
+            steps: unseen.steps,
+            curve: unseen.curve,
+            of_the_exercise: unseen.of_the_exercise,
+            in_one_step: unseen.in_one_step,
+            in_two_steps: unseen.in_two_steps,
+            more: unseen.more,
+        }),
         exit_code: observation.exit_code,
         ended_by_itself: observation.exercised.ended_by_itself,
         repeated: observation.repeated,

@@ -102,6 +102,7 @@ async fn drive(
     let listens = until_ready(subject).await;
     with(&subject.observer, |observer| observer.enter_phase(Phase::Exercise));
     let mut exercised = Exercised { ready_after: began.elapsed(), ..Exercised::default() };
+    with(&subject.observer, |observer| observer.next_step());
     if let Some(http) = &exercise.http {
         let outcome = probe(subject, stage, http, listens, Arc::clone(cancel)).await?;
         judge(subject, &outcome).await?;
@@ -118,9 +119,11 @@ async fn drive(
         let ran = inside::exec(subject, command).await?;
         exercised.report.exec.push(ExecReport { command: command.clone(), exit_code: ran.exit_code });
         behaviour.commands.push(ran);
+        with(&subject.observer, |observer| observer.next_step());
     }
     for command in &exercise.host_exec {
         exercised.report.host_exec.push(host::exec(subject, command).await?);
+        with(&subject.observer, |observer| observer.next_step());
     }
     if let Some(health) = inside::health_command(&subject.source.config, &subject.settings.keep) {
         // The engine may run it much later than we stop; what it needs must be seen.
@@ -203,11 +206,18 @@ async fn probe(
         settings.listen_timeout = Duration::ZERO;
     }
     let target = Target { pid: Some(subject.pid), address: state.addresses.first().copied(), ports };
-    let pid = subject.pid;
+    // Held for a moment only: the observation ends without this thread.
+    let (pid, observer) = (subject.pid, Arc::downgrade(&subject.observer));
     let (said, mut says) = tokio::sync::mpsc::unbounded_channel();
     let probed = blocking(move || {
         let alive = || is_alive(pid);
         let mut tell = |progress| {
+            if matches!(progress, Progress::Request { .. }) {
+                // That request is over.
+                if let Some(observer) = observer.upgrade() {
+                    with(&observer, |observer| observer.next_step());
+                }
+            }
             // Nobody listens any more when the build was given up.
             let _ = said.send(progress);
         };

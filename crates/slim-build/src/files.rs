@@ -5,11 +5,12 @@ use crate::error::{BuildError, blocking};
 use crate::scratch::{Role, labels};
 use crate::settings::Settings;
 use crate::state::{ImageState, write_whole};
-use slim_engine::{CollectorSpec, ContainerId, Engine};
+use slim_engine::{CollectorSpec, ContainerId, Engine, Run};
 use slim_image::collector::Client;
 use slim_image::{ImagePath, ImageTree, Listing, OverlayTree, SourceImage};
+use slim_keep::{Owners, Packages};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The fat image's tree.
@@ -34,10 +35,26 @@ impl Files {
         source: &SourceImage,
         state: &ImageState,
     ) -> Result<Self, BuildError> {
-        let layers = if settings.local_layers { from_layers(engine, source).await? } else { None };
+        let cache = Some(state.listing());
+        Self::read(engine, (&settings.binary, settings.local_layers), &settings.run, source, cache).await
+    }
+
+    /// The same without a build: the static program, and whether the engine's own layers may be read; `cache` is the file
+    /// for the listing.
+    ///
+    /// # Errors
+    /// When the collector does not start or answer.
+    pub async fn read(
+        engine: &dyn Engine,
+        (binary, local_layers): (&Path, bool),
+        run: &Run,
+        source: &SourceImage,
+        cache: Option<PathBuf>,
+    ) -> Result<Self, BuildError> {
+        let layers = if local_layers { from_layers(engine, source).await? } else { None };
         let origin = match layers {
             Some(tree) => Origin::Layers(Arc::new(tree)),
-            None => from_collector(engine, settings, source, state).await?,
+            None => from_collector(engine, binary, run, source, cache).await?,
         };
         Ok(Self { origin })
     }
@@ -69,6 +86,19 @@ impl Files {
         }
     }
 
+    /// Whose the files are, for `keep.json` and `removed.json`.
+    ///
+    /// # Errors
+    /// When the packages' records cannot be read.
+    pub async fn owners(self) -> Result<(Self, Box<dyn Owners>), BuildError> {
+        blocking(move || {
+            let packages =
+                Packages::read(self.tree()).map_err(|error| BuildError::Files(error.to_string()))?;
+            Ok((self, Box::new(packages) as Box<dyn Owners>))
+        })
+        .await
+    }
+
     /// Removes the collector's container, if there is one. A failure is left to the run's clean-up.
     pub async fn close(&self, engine: &dyn Engine) {
         let Origin::Collector { container, .. } = &self.origin else { return };
@@ -96,27 +126,27 @@ async fn from_layers(engine: &dyn Engine, source: &SourceImage) -> Result<Option
 /// Starts the collector and lists the image, from the cache where it has been listed before.
 async fn from_collector(
     engine: &dyn Engine,
-    settings: &Settings,
+    binary: &Path,
+    run: &Run,
     source: &SourceImage,
-    state: &ImageState,
+    cache: Option<PathBuf>,
 ) -> Result<Origin, BuildError> {
     let spec = CollectorSpec {
         image: source.id.to_string(),
-        binary: settings.binary.clone(),
+        binary: binary.to_owned(),
         arguments: vec!["collector".to_owned()],
-        file_name: format!(".{}", settings.run.id),
-        labels: labels(&settings.run, Role::Collector),
+        file_name: format!(".{}", run.id),
+        labels: labels(run, Role::Collector),
     };
     let running = slim_engine::start_collector(engine, &spec).await?;
     let volumes: Vec<ImagePath> = source.config.volume_paths();
-    let cache = state.listing();
     let container = running.id.clone();
     let client = blocking(move || {
-        let cached = Listing::load(&cache).ok();
+        let cached = cache.as_ref().and_then(|cache| Listing::load(cache).ok());
         let listed_before = cached.is_some();
         let client = Client::connect(running.output, running.input, &volumes, cached)
             .map_err(|error| BuildError::Files(format!("{error}{}", running.diagnostics.text())))?;
-        if !listed_before {
+        if let Some(cache) = cache.filter(|_| !listed_before) {
             save(&cache, client.listing())?;
         }
         Ok(client)

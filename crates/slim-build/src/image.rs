@@ -10,8 +10,9 @@ use crate::settings::Settings;
 use crate::state::ImageState;
 use slim_engine::Engine;
 use slim_image::layer::{LayerError, write_layer};
-use slim_image::{Layer, LayerEntry, Reference, SlimImage, SourceImage};
+use slim_image::{Digest, ImagePath, Layer, LayerEntry, Reference, SlimImage, SourceImage};
 use slim_keep::KeepSet;
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::pin::Pin;
@@ -28,6 +29,8 @@ pub struct Loaded {
     pub id: String,
     /// Bytes, as the engine counts them.
     pub size: u64,
+    /// Digest of each file's contents.
+    contents: BTreeMap<ImagePath, Digest>,
     temporary: String,
 }
 
@@ -36,6 +39,8 @@ pub struct Slim {
     pub id: String,
     pub names: Vec<String>,
     pub size: u64,
+    /// Digest of each file's contents.
+    pub contents: BTreeMap<ImagePath, Digest>,
 }
 
 /// Makes the image. Where its files are read through the collector, its layer goes to a temporary file below the state
@@ -99,7 +104,9 @@ pub async fn load(
     engine.load_image(archive(Arc::clone(image), reference)).await?;
     let id = image.id().to_string();
     let size = engine.inspect_image(&id).await?.size;
-    Ok(Loaded { id, size, temporary })
+    let layers = image.layers().iter().flat_map(|layer| &layer.contents);
+    let contents = layers.map(|(path, digest)| (path.clone(), *digest)).collect();
+    Ok(Loaded { id, size, contents, temporary })
 }
 
 /// Gives a loaded image the names that users know it by.
@@ -111,7 +118,8 @@ pub async fn tag(engine: &dyn Engine, loaded: Loaded, names: Vec<String>) -> Res
         engine.tag(&loaded.id, name).await?;
     }
     engine.untag(&loaded.temporary).await?;
-    Ok(Slim { id: loaded.id, names, size: loaded.size })
+    let Loaded { id, size, contents, .. } = loaded;
+    Ok(Slim { id, names, size, contents })
 }
 
 /// Gives up a loaded image, which has no name yet. One that the engine held before under other names stays there.

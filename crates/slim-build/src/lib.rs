@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod artifacts;
+mod compare;
 mod edits;
 mod error;
 mod exercise;
@@ -22,8 +23,10 @@ mod rounds;
 mod scratch;
 mod settings;
 mod state;
+mod unobserved;
 mod verify;
 
+pub use compare::{Reading, TreeSource, compare_archives, compare_images};
 pub use edits::{ConfigEdits, Persist};
 pub use error::BuildError;
 pub use judgement::{Verdict, judge};
@@ -31,4 +34,4 @@ pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{ContinueAfter, Exercise, HttpJudgement, Settings, Verify, VerifyMode};
-pub use state::write_whole;
+pub use state::{last_artifacts, write_whole};

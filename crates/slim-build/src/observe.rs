@@ -6,6 +6,7 @@ use crate::person::Person;
 use crate::progress::{Stage, Story};
 use crate::scratch::{Role, program_container};
 use crate::settings::Settings;
+use crate::unobserved;
 use crate::verify::{Behaviour, Ending};
 use slim_engine::{ContainerId, Engine, Protocol, PublishedPort};
 use slim_image::{Config, ImagePath, SourceImage};
@@ -52,6 +53,17 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Observation {
+    /// What is known of a program that is not run.
+    fn nothing_run(trace: &Arc<Trace>) -> Self {
+        Self {
+            trace: Arc::clone(trace),
+            exercised: Exercised::default(),
+            behaviour: Behaviour::default(),
+            exit_code: None,
+            repeated: 0,
+        }
+    }
+
     /// The image's config with what the user replaced on the command line: what ran is what must be kept.
     #[must_use]
     pub fn effective_config(&self, source: &SourceImage, settings: &Settings) -> Config {
@@ -84,6 +96,10 @@ pub async fn observe(
     story: &Story<'_>,
     person: &dyn Person,
 ) -> Result<Observation, BuildError> {
+    if let Some(trace) = settings.from_trace.as_ref().filter(|_| settings.verify.is_off()) {
+        story.begin(Stage::Observe).done("nothing is run: what the program uses is in the trace");
+        return Ok(Observation::nothing_run(trace));
+    }
     let first = observe_once(engine, settings, source, story, person, settings.buffer_bytes).await;
     let Err(BuildError::Sensor(error @ SensorError::Dropped { .. })) = first else { return first };
     story.notice(format!("{error}; observing once more with {BUFFER_FACTOR} times the buffer"));
@@ -104,7 +120,12 @@ async fn observe_once(
     stage.working("starting the fat container");
     let subject = start(engine, settings, source, story, person, buffer_bytes).await?;
     publish(&subject).await?;
-    stage.done(format!("container {} runs untouched, watched from outside", subject.id.short()));
+    let watched = if settings.from_trace.is_some() {
+        "not watched: what it uses is in the trace"
+    } else {
+        "watched from outside"
+    };
+    stage.done(format!("container {} runs untouched, {watched}", subject.id.short()));
 
     let mut behaviour = Behaviour::default();
     let exercised = exercise::exercise(&subject, &mut behaviour).await?;
@@ -119,10 +140,7 @@ async fn observe_once(
     }
     let observer = subject.observer;
     let trace = blocking(move || {
-        let observer = Arc::into_inner(observer)
-            .ok_or_else(|| BuildError::Bug("the observer is still in use".to_owned()))?
-            .into_inner()
-            .expect("no holder of this lock panics");
+        let observer = alone(observer)?.into_inner().expect("no holder of this lock panics");
         Ok(observer.finish()?)
     });
     // The container has ended: nothing that the sensor still has to read goes with it.
@@ -132,7 +150,22 @@ async fn observe_once(
     Ok(Observation { trace: Arc::new(trace), exercised, behaviour, exit_code: Some(exit_code), repeated: 0 })
 }
 
-/// Creates, arms, starts, and waits for the program's first exec.
+/// The observer when nobody else asks it anything any more: a probe that is given up may just be telling of its last
+/// request.
+fn alone(mut observer: Shared) -> Result<Mutex<Box<dyn Observer>>, BuildError> {
+    const LOOK: Duration = Duration::from_millis(1);
+    const MOST_LOOKS: usize = 5000;
+    for _ in 0..MOST_LOOKS {
+        match Arc::try_unwrap(observer) {
+            Ok(alone) => return Ok(alone),
+            Err(shared) => observer = shared,
+        }
+        std::thread::sleep(LOOK);
+    }
+    Err(BuildError::Bug("the observer is still in use".to_owned()))
+}
+
+/// Creates, arms where it is to be watched, starts, and waits for the program's first exec.
 async fn start<'a>(
     engine: &'a dyn Engine,
     settings: &'a Settings,
@@ -142,6 +175,20 @@ async fn start<'a>(
     buffer_bytes: u32,
 ) -> Result<Subject<'a>, BuildError> {
     let id = engine.create(&program_container(settings, &source.id.to_string(), Role::Fat)).await?;
+    let (observer, pid) = match &settings.from_trace {
+        Some(trace) => unobserved::start(engine, source, &id, trace).await?,
+        None => start_watched(engine, settings, source, &id, buffer_bytes).await?,
+    };
+    Ok(Subject { engine, settings, source, story, person, id, observer, pid })
+}
+
+async fn start_watched(
+    engine: &dyn Engine,
+    settings: &Settings,
+    source: &SourceImage,
+    id: &ContainerId,
+    buffer_bytes: u32,
+) -> Result<(Shared, i32), BuildError> {
     let (text, sensor) = (
         id.to_string(),
         slim_sensor::Settings {
@@ -152,9 +199,9 @@ async fn start<'a>(
     );
     let observer = blocking(move || Ok(Sensor::arm(&text, sensor)?)).await?;
     let observer: Shared = Arc::new(Mutex::new(observer));
-    engine.start(&id).await?;
-    let pid = wait_started(engine, source, &id, &observer).await?;
-    Ok(Subject { engine, settings, source, story, person, id, observer, pid })
+    engine.start(id).await?;
+    let pid = wait_started(engine, source, id, &observer).await?;
+    Ok((observer, pid))
 }
 
 /// The volumes that engines fill with what the image holds there: the image's own, and those of `--volume`.

@@ -15,7 +15,7 @@ use crate::rounds::{self, Proved};
 use crate::settings::Settings;
 use crate::state::ImageState;
 use crate::verify;
-use slim_engine::Engine;
+use slim_engine::{Engine, Run};
 use slim_image::SourceImage;
 use slim_keep::{KeepSet, Level, Origin};
 use slim_report::{BuildReport, VerificationResult, human};
@@ -33,7 +33,7 @@ pub async fn build(
 ) -> Result<BuildReport, BuildError> {
     let story = Story::new(progress);
     let work = build_stages(engine, settings, &story, person);
-    leaving_nothing(engine, settings, &story, person, work).await
+    leaving_nothing(engine, &settings.run, &story, person, work).await
 }
 
 /// Everything but the image: watches `settings.target` and writes what it would keep and allow.
@@ -48,13 +48,13 @@ pub async fn profile(
 ) -> Result<BuildReport, BuildError> {
     let story = Story::new(progress);
     let work = profile_stages(engine, settings, &story, person);
-    leaving_nothing(engine, settings, &story, person, work).await
+    leaving_nothing(engine, &settings.run, &story, person, work).await
 }
 
 /// Does the work, unless the person gives it up, and removes everything of this run from the engine.
-async fn leaving_nothing<T>(
+pub(crate) async fn leaving_nothing<T>(
     engine: &dyn Engine,
-    settings: &Settings,
+    run: &Run,
     story: &Story<'_>,
     person: &dyn Person,
     work: impl Future<Output = Result<T, BuildError>>,
@@ -63,7 +63,7 @@ async fn leaving_nothing<T>(
         outcome = work => outcome,
         () = person.interrupted() => Err(BuildError::Interrupted),
     };
-    for error in slim_engine::remove_run(engine, &settings.run).await {
+    for error in slim_engine::remove_run(engine, run).await {
         story.notice(format!("could not clean up: failed to {error}"));
     }
     outcome
@@ -80,9 +80,10 @@ async fn build_stages(
     let (seen, files) = watch(engine, settings, story, person, source).await?;
     let (files, made) = rounds::rounds(engine, settings, story, &seen, files).await?;
     let Proved { kept, policies, loaded, verification } = made;
+    let (files, owners) = files.owners().await?;
     let (slim, ()) = tokio::join!(image::tag(engine, loaded, names), files.close(engine));
-    let (slim, fat_entries) = (Some(slim?), files.entries());
-    artifacts::write(settings, story, Made { seen, kept, policies, slim, verification, fat_entries })
+    let slim = Some(slim?);
+    artifacts::write(settings, story, Made { seen, kept, policies, slim, verification, files, owners })
 }
 
 async fn profile_stages(
@@ -96,10 +97,10 @@ async fn profile_stages(
     let nothing = Repairs::default();
     let (files, kept) = keep(settings, story, &seen, files, &nothing).await?;
     let (files, policies) = policy(settings, story, &seen, files, &kept, &nothing).await?;
+    let (files, owners) = files.owners().await?;
     files.close(engine).await;
     let verification = verify::not_run(VerificationResult::NoImage, "no image was made");
-    let fat_entries = files.entries();
-    artifacts::write(settings, story, Made { seen, kept, policies, slim: None, verification, fat_entries })
+    artifacts::write(settings, story, Made { seen, kept, policies, slim: None, verification, files, owners })
 }
 
 /// What is known of the fat image and its program.
@@ -118,16 +119,25 @@ async fn inspect(
 ) -> Result<SourceImage, BuildError> {
     let stage = story.begin(Stage::Inspect);
     let description = engine.describe().await?;
-    if !description.local {
+    let runs_the_program = settings.from_trace.is_none() || !settings.verify.is_off();
+    if !description.local && runs_the_program {
         return Err(BuildError::Usage(format!(
             "watch containers of {}: the engine runs on another machine",
             description.endpoint
         )));
     }
-    tokio::task::spawn_blocking(slim_sensor::preflight)
-        .await
-        .map_err(|error| BuildError::Bug(format!("the preflight stopped: {error}")))??;
+    if settings.from_trace.is_none() {
+        tokio::task::spawn_blocking(slim_sensor::preflight)
+            .await
+            .map_err(|error| BuildError::Bug(format!("the preflight stopped: {error}")))??;
+    }
     let source = engine.inspect_image(&settings.target).await?;
+    if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
+        return Err(BuildError::Usage(format!(
+            "use the trace: it is of the image {}, and {} is {}",
+            trace.image, source.reference, source.id
+        )));
+    }
     if source.config.command_line().is_empty()
         && settings.container.entrypoint.is_none()
         && settings.container.cmd.is_none()

@@ -38,7 +38,7 @@ pub async fn rounds(
     seen: &Seen,
     files: Files,
 ) -> Result<(Files, Proved), BuildError> {
-    if settings.verify.mode == VerifyMode::Off {
+    if settings.verify.is_off() {
         story.notice("--verify=off: the slim image gets its name without having been run");
         return Rounds { engine, settings, story, seen, check: None }.run(files).await;
     }

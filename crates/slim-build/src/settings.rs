@@ -3,6 +3,7 @@
 use slim_probe::HttpSettings;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything a build needs to know besides the engine.
@@ -22,6 +23,10 @@ pub struct Settings {
     pub edits: crate::edits::ConfigEdits,
     /// What drives the program.
     pub exercise: Exercise,
+    /// What is known of the program from before: then it is not watched.
+    pub from_trace: Option<Arc<slim_trace::Trace>>,
+    /// Where to write the trace as well.
+    pub trace_out: Option<PathBuf>,
     /// What to keep beyond the observed.
     pub keep: slim_keep::Settings,
     /// How the slim image is proved before it gets its names.
@@ -66,6 +71,12 @@ pub enum VerifyMode {
 impl Verify {
     /// How often a repair is tried where nothing else is said.
     pub const ROUNDS: u32 = 3;
+
+    /// Whether the slim image gets its names without having been run.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.mode == VerifyMode::Off
+    }
 }
 
 impl Default for Verify {

@@ -36,6 +36,15 @@ pub struct Layer {
     pub diff_id: Digest,
     /// Bytes of the tar stream.
     pub size: u64,
+    /// Digest of each regular file's contents, under every name of it.
+    pub contents: BTreeMap<ImagePath, Digest>,
+}
+
+/// What came of writing a layer.
+struct Written {
+    diff_id: Digest,
+    size: u64,
+    contents: BTreeMap<ImagePath, Digest>,
 }
 
 enum LayerSource {
@@ -75,8 +84,8 @@ pub fn write_layer(
     file: NamedTempFile,
 ) -> Result<Layer, LayerError> {
     let (file, path) = file.into_parts();
-    let (diff_id, size) = write_layer_to(tree, entries, &file)?;
-    Ok(Layer { source: LayerSource::File { file, _path: path }, diff_id, size })
+    let Written { diff_id, size, contents } = write_entries(tree, entries, &file)?;
+    Ok(Layer { source: LayerSource::File { file, _path: path }, diff_id, size, contents })
 }
 
 /// As [`write_layer`], to any writer; gives the digest and the bytes written.
@@ -88,6 +97,14 @@ pub fn write_layer_to(
     entries: &[LayerEntry],
     output: impl Write,
 ) -> Result<(Digest, u64), LayerError> {
+    write_entries(tree, entries, output).map(|written| (written.diff_id, written.size))
+}
+
+fn write_entries(
+    tree: &dyn ImageTree,
+    entries: &[LayerEntry],
+    output: impl Write,
+) -> Result<Written, LayerError> {
     check_order(entries)?;
     let members = plan(entries);
     let files: Vec<ImagePath> =
@@ -96,6 +113,7 @@ pub fn write_layer_to(
         members: members.into_iter(),
         output: Hashing::new(BufWriter::with_capacity(BUFFER, output)),
         buffer: vec![0; BUFFER],
+        contents: BTreeMap::new(),
         failure: None,
     };
     let read = tree.read_each(&files, &mut |path, contents| {
@@ -112,8 +130,9 @@ pub fn write_layer_to(
     writer.rest()?;
     tape::finish(&mut writer.output).map_err(LayerError::File)?;
     writer.output.flush().map_err(LayerError::File)?;
-    let (_, digest, size) = writer.output.finish();
-    Ok((digest, size))
+    let LayerWriter { output, contents, .. } = writer;
+    let (_, diff_id, size) = output.finish();
+    Ok(Written { diff_id, size, contents })
 }
 
 impl Layer {
@@ -126,8 +145,8 @@ impl Layer {
         tree: Arc<dyn ImageTree + Send + Sync>,
         entries: Vec<LayerEntry>,
     ) -> Result<Self, LayerError> {
-        let (diff_id, size) = write_layer_to(tree.as_ref(), &entries, io::sink())?;
-        Ok(Self { source: LayerSource::Tree { tree, entries }, diff_id, size })
+        let Written { diff_id, size, contents } = write_entries(tree.as_ref(), &entries, io::sink())?;
+        Ok(Self { source: LayerSource::Tree { tree, entries }, diff_id, size, contents })
     }
 
     /// Writes the tar stream, [`Layer::size`] bytes. Several writers at once do not disturb one another.
@@ -181,12 +200,16 @@ struct Planned {
     path: ImagePath,
     member: Member,
     has_contents: bool,
+    /// The name under which the same file stands already.
+    link_to: Option<ImagePath>,
 }
 
 struct LayerWriter<W: Write> {
     members: std::vec::IntoIter<Planned>,
     output: Hashing<BufWriter<W>>,
     buffer: Vec<u8>,
+    /// Digests of what was written so far.
+    contents: BTreeMap<ImagePath, Digest>,
     failure: Option<LayerError>,
 }
 
@@ -200,7 +223,7 @@ impl<W: Write> LayerWriter<W> {
                 if planned.path != *path {
                     return Err(LayerError::Order(path.clone()));
                 }
-                return self.contents(&planned, contents);
+                return self.file_contents(&planned, contents);
             }
         }
     }
@@ -217,15 +240,19 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn header(&mut self, planned: &Planned) -> Result<(), LayerError> {
+        if let Some(digest) = planned.link_to.as_ref().and_then(|first| self.contents.get(first)).copied() {
+            self.contents.insert(planned.path.clone(), digest);
+        }
         tape::write_header(&mut self.output, &planned.member)
             .map_err(|source| LayerError::Write { path: planned.path.clone(), source })
     }
 
-    fn contents(&mut self, planned: &Planned, contents: &mut dyn Read) -> Result<(), LayerError> {
+    fn file_contents(&mut self, planned: &Planned, contents: &mut dyn Read) -> Result<(), LayerError> {
         let path = &planned.path;
         let failed = |source| LayerError::Write { path: path.clone(), source };
         let expected = planned.member.size;
         let differs = |found| LayerError::SizeDiffers { path: path.clone(), expected, found };
+        let mut hashing = Hashing::new(io::sink());
         let mut found = 0;
         loop {
             let read = match contents.read(&mut self.buffer) {
@@ -238,11 +265,14 @@ impl<W: Write> LayerWriter<W> {
             if found > expected {
                 return Err(differs("more".to_owned()));
             }
+            hashing.write_all(&self.buffer[..read]).map_err(failed)?;
             self.output.write_all(&self.buffer[..read]).map_err(failed)?;
         }
         if found < expected {
             return Err(differs(found.to_string()));
         }
+        let (_, digest, _) = hashing.finish();
+        self.contents.insert(path.clone(), digest);
         tape::pad(&mut self.output, expected).map_err(failed)
     }
 }
@@ -272,6 +302,7 @@ fn plan(entries: &[LayerEntry]) -> Vec<Planned> {
     for kept in entries {
         let Some(mut member) = member(kept) else { continue };
         let mut has_contents = member.kind == MemberKind::File;
+        let mut link_to = None;
         if let (Kind::File { .. }, Some(group)) = (&kept.entry.kind, kept.entry.hard_link_group) {
             let names = first_names.entry(group).or_default();
             if let Some(first) = names.iter().find(|first| first.entry == kept.entry) {
@@ -281,11 +312,12 @@ fn plan(entries: &[LayerEntry]) -> Vec<Planned> {
                 // A link is the inode that it names, extended attributes included.
                 member.xattrs.clear();
                 has_contents = false;
+                link_to = Some(first.path.clone());
             } else {
                 names.push(kept);
             }
         }
-        planned.push(Planned { path: kept.path.clone(), member, has_contents });
+        planned.push(Planned { path: kept.path.clone(), member, has_contents, link_to });
     }
     planned
 }

@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod collector;
 pub mod config;
+pub mod difference;
 pub mod digest;
 mod hashing;
 pub mod history;
@@ -23,6 +24,7 @@ pub mod validate;
 
 pub use archive::SlimImage;
 pub use config::{Config, Healthcheck, SourceImage};
+pub use difference::{Aspect, TreeDifference};
 pub use digest::Digest;
 pub use layer::{Layer, LayerEntry};
 pub use listing::{Listing, ListingBuilder};

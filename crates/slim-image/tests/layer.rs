@@ -268,3 +268,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_digest_of_every_name_of_every_file_is_known() {
+    let tree = MemoryTree::new()
+        .file("/a", 0o644, "one")
+        .hard_link("/b", "/a")
+        .file("/d/empty", 0o600, "")
+        .symlink("/l", "a");
+    let layer = write_layer(&tree, &all(&tree), tempfile::NamedTempFile::new().unwrap()).unwrap();
+    let expected: BTreeMap<ImagePath, Digest> = [("/a", "one"), ("/b", "one"), ("/d/empty", "")]
+        .map(|(path, contents)| (path.into(), Digest::of(contents)))
+        .into();
+    assert_eq!(layer.contents, expected);
+}

@@ -1,16 +1,13 @@
 //! The keep-set: the paths of the slim image, each with its metadata and the reasons that it is there.
 //!
-//! Invariant: every kept path's parent is kept and is a directory; every path has at least one reason. Written as
-//! `keep.json`, a versioned file in path order, equal for equal decisions.
+//! Invariant: every kept path's parent is kept and is a directory; every path has at least one reason. It is written
+//! as a part of [`crate::KeepFile`].
 
 use crate::note::Note;
 use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
 use slim_image::{Entry, ImagePath, Kind};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The version of `keep.json` that this code writes and reads.
-pub const VERSION: u32 = 1;
 
 /// What goes into the slim image, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,59 +41,7 @@ pub struct Figures {
     pub reasons: BTreeMap<String, usize>,
 }
 
-/// Why a `keep.json` cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum KeepSetError {
-    #[error("read the keep-set: it has version {0}, this program reads version {VERSION}")]
-    OtherVersion(u64),
-    #[error("read the keep-set: {0}")]
-    Malformed(#[from] serde_json::Error),
-}
-
-#[derive(Serialize)]
-struct Written<'a> {
-    version: u32,
-    notes: &'a [Note],
-    entries: &'a BTreeMap<ImagePath, Kept>,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    notes: Vec<Note>,
-    entries: BTreeMap<ImagePath, Kept>,
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    version: u64,
-}
-
 impl KeepSet {
-    /// The set as `keep.json`, ending with a line feed.
-    ///
-    /// # Panics
-    /// Never: all keys are strings.
-    #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
-        let written = Written { version: VERSION, notes: &self.notes, entries: &self.entries };
-        let mut json = serde_json::to_vec_pretty(&written).expect("a keep-set's keys are strings");
-        json.push(b'\n');
-        json
-    }
-
-    /// Reads what [`KeepSet::to_json`] wrote.
-    ///
-    /// # Errors
-    /// When the file has another version or is no keep-set.
-    pub fn from_json(json: &[u8]) -> Result<Self, KeepSetError> {
-        let Versioned { version } = serde_json::from_slice(json)?;
-        if version != u64::from(VERSION) {
-            return Err(KeepSetError::OtherVersion(version));
-        }
-        let Read { notes, entries } = serde_json::from_slice(json)?;
-        Ok(Self { entries, notes })
-    }
-
     /// Whether this path is kept.
     #[must_use]
     pub fn contains(&self, path: &ImagePath) -> bool {
@@ -162,19 +107,6 @@ mod tests {
             .collect();
         let notes = vec![Note::LibraryMissing { by: "/b".into(), soname: "libx.so".to_owned() }];
         KeepSet { entries, notes }
-    }
-
-    #[test]
-    fn what_is_written_reads_back_the_same() {
-        let set = set();
-        assert_eq!(KeepSet::from_json(&set.to_json()).unwrap(), set);
-    }
-
-    #[test]
-    fn another_version_is_named() {
-        let error = KeepSet::from_json(br#"{"version": 2, "paths": []}"#).unwrap_err();
-        assert_eq!(error.to_string(), "read the keep-set: it has version 2, this program reads version 1");
-        assert!(matches!(KeepSet::from_json(b"{}").unwrap_err(), KeepSetError::Malformed(_)));
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod packages;
 mod python;
 mod reach;
 mod reason;
+mod record;
 mod seed;
 mod settings;
 mod shebang;
@@ -36,13 +37,18 @@ pub use context::{Context, Environment, Mounts, never_emitted};
 pub use error::KeepError;
 pub use exclude::Exclusions;
 pub use keep::{keep, keep_with};
-pub use keep_set::{Figures, KeepSet, KeepSetError, Kept, VERSION};
+pub use keep_set::{Figures, KeepSet, Kept};
 pub use missed::{Missed, SlimRun, missed};
 pub use note::Note;
 pub use origin::Origin;
 pub use packages::{Manager, Package, PackageId, Packages, Unread};
 pub use reach::Base;
 pub use reason::{Reason, SystemPart, Via};
+pub use record::{
+    Answer, By, Explained, Group, ImageNames, KEEP_FILE, KeepDifference, KeepFile, KeepHead, KeptPath, Made,
+    OtherReasons, Owner, Owners, REMOVED_FILE, REMOVED_VERSION, RecordError, Recorded, RemovedFile,
+    RemovedPath, Shares, Step, VERSION,
+};
 pub use seed::{Extent, Seed};
 pub use settings::{Certificates, Level, Permissions, Settings};
 pub use walk::{End, Walk, walk};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use slim_image::ImagePath;
+use slim_image::path::unescape;
 use slim_trace::{Access, Phase};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -133,6 +134,36 @@ impl Reason {
             Self::Included { .. } => "included",
             Self::Repaired { .. } => "repaired",
         }
+    }
+
+    /// The name of the path that this one is kept for, as it was asked for; `None` where the reason stands by itself.
+    #[must_use]
+    pub fn kept_for(&self) -> Option<Vec<u8>> {
+        let path = match self {
+            Self::SymlinkOnTheWay { to: path }
+            | Self::ParentOf { path }
+            | Self::NeededLibrary { by: path, .. }
+            | Self::ElfInterpreter { of: path }
+            | Self::Shebang { of: path }
+            | Self::PythonSource { of: path }
+            | Self::Reachable { from: path, .. } => path.as_bytes().to_vec(),
+            Self::Traced { program: name, .. }
+            | Self::ListedBy { program: name, .. }
+            | Self::OnTheWay { to: name } => unescape(name).filter(|path| path.first() == Some(&b'/'))?,
+            Self::Entrypoint { .. }
+            | Self::Healthcheck { .. }
+            | Self::EmptyDirectory
+            | Self::WorkingDirectory
+            | Self::Volume { .. }
+            | Self::Home { .. }
+            | Self::TemporaryDirectory
+            | Self::MountPoint
+            | Self::System { .. }
+            | Self::Certificates
+            | Self::Repaired { .. }
+            | Self::Included { .. } => return None,
+        };
+        Some(path)
     }
 
     /// How many reasons of this kind a path keeps; more of them say nothing new.

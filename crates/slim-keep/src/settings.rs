@@ -4,7 +4,10 @@ use slim_image::{Entry, ImagePath};
 use std::collections::BTreeMap;
 
 /// How much is kept beyond what was seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// The trace, and what must follow from it.
     #[default]

@@ -285,7 +285,15 @@ fn records_that_cannot_be_read_are_told() {
 }
 
 #[test]
-fn the_set_with_its_notes_reads_back() {
+fn notes_and_reasons_read_back() {
     let set = kept(&image());
-    assert_eq!(KeepSet::from_json(&set.to_json()).unwrap(), set);
+    let notes = serde_json::to_string(&set.notes).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<Note>>(&notes).unwrap(), set.notes);
+    for kept in set.entries.values() {
+        let because = serde_json::to_string(&kept.because).unwrap();
+        assert_eq!(
+            serde_json::from_str::<std::collections::BTreeSet<Reason>>(&because).unwrap(),
+            kept.because
+        );
+    }
 }

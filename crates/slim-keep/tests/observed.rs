@@ -4,7 +4,7 @@
 mod support;
 
 use slim_image::{Config, Kind, MemoryTree};
-use slim_keep::{Reason, Settings};
+use slim_keep::{ImageNames, KeepFile, Made, Reason, Settings};
 use slim_trace::{Access, MountKind, Phase, Process, TracedPath};
 use support::{Traced, entry, has, kept, kept_with, kinds, notes, paths};
 
@@ -203,7 +203,9 @@ fn names_that_are_no_text_are_kept_as_they_are() {
     trace.0.files[0].path = TracedPath::new(b"/d/\xff\xfe".to_vec());
     let set = kept(&trace, &tree);
     assert_eq!(paths(&set), ["/d/\\xff\\xfe"]);
-    assert_eq!(slim_keep::KeepSet::from_json(&set.to_json()).unwrap(), set);
+    let image = ImageNames { id: slim_image::Digest::of("fat"), names: Vec::new() };
+    let file = KeepFile::new(&set, &Made::of(image), &tree, &());
+    assert_eq!(KeepFile::from_json(&file.to_json()).unwrap(), file);
 }
 
 #[test]
@@ -212,7 +214,7 @@ fn the_order_of_the_trace_makes_no_difference() {
     let forward = Traced::new().process("/p").open("/l/f").process("/q").open("/a/f").open("/l/g");
     let mut backward = Traced::new().process("/p").open("/l/f").process("/q").open("/a/f").open("/l/g");
     backward.0.files.reverse();
-    assert_eq!(kept(&forward, &tree).to_json(), kept(&backward, &tree).to_json());
+    assert_eq!(kept(&forward, &tree), kept(&backward, &tree));
 }
 
 #[test]

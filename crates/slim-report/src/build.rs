@@ -48,6 +48,9 @@ pub struct ImageReport {
 /// What was watched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObservationReport {
+    /// Whether all this was read from a trace made before (`--from-trace`).
+    #[serde(default)]
+    pub from_trace: bool,
     pub processes: usize,
     /// Paths touched, whether they exist or not.
     pub paths: usize,
@@ -59,8 +62,27 @@ pub struct ObservationReport {
     pub exit_code: Option<i64>,
     /// Whether the program ended without being stopped.
     pub ended_by_itself: bool,
+    /// What the steps of the exercise say of what was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<UnseenReport>,
     /// How often the observation was repeated because the sensor lost events.
     pub repeated: u32,
+}
+
+/// What was not seen, as far as that can be told from what was (Chao's estimate of unseen species).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnseenReport {
+    /// Requests and commands.
+    pub steps: u32,
+    /// Files opened by the start, and by then with each step.
+    pub curve: Vec<usize>,
+    /// Files that the exercise opened and the start had not.
+    pub of_the_exercise: usize,
+    /// Of them, those that one step opened, and two.
+    pub in_one_step: usize,
+    pub in_two_steps: usize,
+    /// About so many more files would turn up.
+    pub more: u64,
 }
 
 /// What drove the program.
@@ -98,6 +120,42 @@ pub struct KeepReport {
     pub bytes: u64,
     /// Entries by kind of reason; one entry may have several.
     pub reasons: BTreeMap<String, usize>,
+    #[serde(default)]
+    pub shares: SharesReport,
+}
+
+/// Why the bytes are there, each file once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharesReport {
+    /// Touched while the program was watched.
+    pub seen: u64,
+    /// What must follow from that: libraries, interpreters, what the configuration and flags name.
+    pub needed: u64,
+    /// What kept files can reach.
+    pub reachable: u64,
+    /// What the fat image has more.
+    pub removed: u64,
+    /// The biggest kept files that were never touched, with their bytes.
+    pub untouched: Vec<(String, u64)>,
+}
+
+impl SharesReport {
+    /// Lines of the summary.
+    fn told(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "{} seen in use, {} needed by that, {} within reach; {} removed",
+            human(self.seen),
+            human(self.needed),
+            human(self.reachable),
+            human(self.removed)
+        )];
+        if !self.untouched.is_empty() {
+            let named: Vec<String> =
+                self.untouched.iter().map(|(path, bytes)| format!("{path} ({})", human(*bytes))).collect();
+            lines.push(format!("biggest kept and never touched: {}", named.join(", ")));
+        }
+        lines
+    }
 }
 
 /// What the slim image may do.
@@ -224,6 +282,14 @@ impl BuildReport {
             VerificationResult::NoImage => allowed,
             _ => format!("{allowed}; verification: {}", self.verification.told),
         });
+        lines.extend(self.keep.shares.told());
+        if let Some(unseen) = self.observation.unseen.as_ref().filter(|unseen| unseen.more > 0) {
+            let files = if unseen.more == 1 { "file" } else { "files" };
+            lines.push(format!(
+                "about {} more {files} would turn up in a longer exercise: of {} that it opened, {} came in one of {} steps only",
+                unseen.more, unseen.of_the_exercise, unseen.in_one_step, unseen.steps
+            ));
+        }
         if !self.artifacts.is_empty() {
             lines.push(format!("artifacts: {}", self.artifacts_folder.display()));
         }

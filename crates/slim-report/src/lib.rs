@@ -6,6 +6,7 @@ mod size;
 
 pub use build::{
     BuildReport, ExecReport, ExerciseReport, HttpReport, ImageReport, KeepReport, ObservationReport,
-    PolicyReport, RoundReport, StageReport, VERSION, VerificationReport, VerificationResult,
+    PolicyReport, RoundReport, SharesReport, StageReport, UnseenReport, VERSION, VerificationReport,
+    VerificationResult,
 };
 pub use size::{factor, human};

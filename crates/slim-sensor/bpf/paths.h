@@ -1,6 +1,6 @@
 /* Paths: read where the program named them, with the directory that they start from.
  *
- * Invariant: what could not be told is counted. A path is told once for each process, phase and outcome.
+ * Invariant: what could not be told is counted. A path is told once for each process, phase, step and outcome.
  */
 #pragma once
 
@@ -116,6 +116,7 @@ static __always_inline bool is_news(struct scratch *scratch, u64 base, u64 inode
 	key->access = event->access;
 	key->phase = event->phase;
 	key->kind = event->kind;
+	key->step = step_now();
 	return !bpf_map_lookup_elem(&seen, key);
 }
 

@@ -103,7 +103,8 @@ struct seen_key {
 	s32 result;
 	u16 access;
 	u16 phase;
-	u32 kind;
+	u16 kind;
+	u16 step;
 	char path[KEY_BYTES];
 };
 
@@ -174,7 +175,8 @@ struct { MAP(BPF_MAP_TYPE_ARRAY, 3 * CALLS_MAX, u32, struct call); } table SEC("
 struct { MAP(BPF_MAP_TYPE_LRU_HASH, 16384, struct seen_key, u8); } seen SEC(".maps");
 struct { MAP(BPF_MAP_TYPE_ARRAY, DROPS, u32, u64); } drops SEC(".maps");
 struct { MAP(BPF_MAP_TYPE_ARRAY, 1, u32, struct state); } states SEC(".maps");
-struct { MAP(BPF_MAP_TYPE_ARRAY, 1, u32, u32); } phases SEC(".maps");
+/* The phase, and the step of the exercise. */
+struct { MAP(BPF_MAP_TYPE_ARRAY, 2, u32, u32); } phases SEC(".maps");
 struct { MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 1, u32, struct scratch); } scratches SEC(".maps");
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -28,6 +28,7 @@ pub fn trace(mut gathered: Gathered, image: String, mounts: Vec<Mount>) -> Trace
     let numbers: HashMap<u32, ProcessId> =
         gathered.processes.keys().zip(0..).map(|(id, number)| (*id, ProcessId(number))).collect();
     let number = |id: u32| numbers[&id];
+    let steps = gathered.take_steps();
     let mut trace = Trace::empty(image);
     trace.kernel = preflight::release();
     trace.architecture = "amd64".to_owned();
@@ -66,6 +67,8 @@ pub fn trace(mut gathered: Gathered, image: String, mounts: Vec<Mount>) -> Trace
         .into_iter()
         .map(|listening| Listening { process: number(listening.process.0), ..listening })
         .collect();
+    trace.steps = steps;
+    trace.steps.files.retain(|path, _| mounts::counts(path.as_bytes(), &mounts));
     trace.mounts = mounts;
     trace.normalise();
     trace

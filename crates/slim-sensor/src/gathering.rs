@@ -6,7 +6,7 @@ use crate::marks::Marks;
 use crate::outcome;
 use crate::program::{CallSets, CallsKey};
 use crate::table::ACCESS;
-use slim_trace::{Access, Listening, Phase, Process, ProcessId, TracedPath, Transport};
+use slim_trace::{Access, Listening, Phase, Process, ProcessId, Steps, TracedPath, Transport};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
@@ -28,6 +28,9 @@ pub struct Gathered {
     pub calls: BTreeMap<CallsKey, CallSets>,
     pub sockets: BTreeSet<SocketKind>,
     pub listening: BTreeSet<Listening>,
+    pub steps: Steps,
+    /// Nothing was opened since the step began.
+    step_is_empty: bool,
     pub last_activity: Instant,
     /// What runs under a process id now, or ran there until a moment ago.
     current: HashMap<u32, u32>,
@@ -45,6 +48,8 @@ impl Gathered {
             calls: BTreeMap::new(),
             sockets: BTreeSet::new(),
             listening: BTreeSet::new(),
+            steps: Steps::default(),
+            step_is_empty: false,
             last_activity: Instant::now(),
             current: HashMap::new(),
             ended: Vec::new(),
@@ -55,6 +60,21 @@ impl Gathered {
 
     pub fn enter_phase(&mut self, phase: Phase) {
         self.phase = phase;
+    }
+
+    /// Begins the next step of the exercise; its number. Beyond what the eBPF program counts, the last step goes on.
+    pub fn next_step(&mut self) -> u16 {
+        let step = u16::try_from(self.steps.count + 1).unwrap_or(u16::MAX);
+        self.steps.count = u32::from(step);
+        self.step_is_empty = true;
+        step
+    }
+
+    /// What the steps opened. Behind the last request or command a step begins that is none, unless the program goes on.
+    pub fn take_steps(&mut self) -> Steps {
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.count = steps.count.saturating_sub(u32::from(self.step_is_empty));
+        steps
     }
 
     pub fn take(&mut self, event: Event<'_>, marks: Option<&Marks>) {
@@ -121,9 +141,14 @@ impl Gathered {
     }
 
     fn record(&mut self, path: Vec<u8>, process: u32, access: Access, phase: Phase) {
-        let (accesses, phases) = self.files.entry((path, process)).or_default();
+        let (accesses, phases) = self.files.entry((path.clone(), process)).or_default();
         accesses.insert(access);
         phases.insert(phase);
+        let is_of_a_step = matches!(phase, Phase::Startup | Phase::Exercise);
+        if is_of_a_step && path.first() == Some(&b'/') && matches!(access, Access::Open | Access::Execute) {
+            self.steps.note(TracedPath::new(path), self.steps.count);
+            self.step_is_empty = false;
+        }
     }
 
     fn path(&mut self, header: Header, base: &[u8], path: &[u8]) {
@@ -310,6 +335,25 @@ mod tests {
         assert!(gathered.opened(PID, b"/a", false));
         gathered.forget_ended();
         assert!(!gathered.opened(PID, b"/a", false), "the process id may be somebody else's by now");
+    }
+
+    #[test]
+    fn files_are_noted_with_the_steps_that_opened_them() {
+        let mut gathered = Gathered::new();
+        exec(&mut gathered, b"/bin/sh", b"");
+        let open = |gathered: &mut Gathered, path| {
+            gathered.take(Event::Path { header: header(1, 0), base: b"", path }, None);
+        };
+        for _ in 0..2 {
+            assert!(gathered.next_step() > 0);
+            open(&mut gathered, b"/a");
+        }
+        open(&mut gathered, b"/b");
+        let steps =
+            |path: &str| gathered.steps.files[&TracedPath::new(path)].iter().copied().collect::<Vec<_>>();
+        assert_eq!((steps("/bin/busybox"), steps("/a"), steps("/b")), (vec![0], vec![1, 2], vec![2]));
+        gathered.next_step();
+        assert_eq!(gathered.take_steps().count, 2, "nothing was opened in the third");
     }
 
     #[test]

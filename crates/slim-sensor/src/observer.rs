@@ -16,6 +16,10 @@ pub trait Observer: Send {
     /// From now on, what is seen belongs to this phase.
     fn enter_phase(&mut self, phase: Phase);
 
+    /// A step of the exercise, a request or a command, is over, or the first one begins: what is opened from now on is
+    /// told apart.
+    fn next_step(&mut self) {}
+
     /// Ports listened on so far.
     fn listening(&self) -> Vec<Listening>;
 

@@ -162,6 +162,14 @@ impl Program {
         self.phases.set(0, number(phase), 0).map_err(|error| failed("phases", &error))
     }
 
+    /// From now on, what was told before is told again.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn enter_step(&mut self, step: u16) -> Result<(), SensorError> {
+        self.phases.set(1, u32::from(step), 0).map_err(|error| failed("phases", &error))
+    }
+
     /// The process that was stopped at the container's first exec.
     pub fn stopped(&self) -> Option<i32> {
         let state = self.states.get(&0, 0).ok()?;

@@ -246,6 +246,16 @@ impl Observer for Sensor {
         }
     }
 
+    fn next_step(&mut self) {
+        let mut core = self.shared.lock();
+        // What waits to be read belongs to the step before.
+        core.round(&self.settings.image_volumes);
+        let step = core.gathered.next_step();
+        if let Err(error) = core.program.enter_step(step) {
+            core.failure = Some(error);
+        }
+    }
+
     fn listening(&self) -> Vec<Listening> {
         let strip = |listening: &Listening| Listening { process: ProcessId(0), ..listening.clone() };
         let mut listening: Vec<Listening> = self.shared.lock().gathered.listening.iter().map(strip).collect();

@@ -3,14 +3,21 @@
 //! `docs/trace-schema.md` describes the file for other programs.
 #![forbid(unsafe_code)]
 
+mod difference;
 mod file;
 mod merge;
 mod normalise;
 mod path;
+mod steps;
+mod summary;
 mod trace;
 
+pub use difference::{Sides, TraceDifference};
 pub use file::TraceError;
+pub use merge::MergeError;
 pub use path::TracedPath;
+pub use steps::{STARTUP_STEP, Steps, Unseen};
+pub use summary::{PhaseLine, ProcessLine, Summary};
 pub use trace::{
     Abi, Access, FileAccess, IoUringOperation, Listening, Mount, MountKind, Phase, Process, ProcessId,
     Socket, SystemCalls, Trace, Transport, VERSION,

@@ -2,7 +2,31 @@
 
 use crate::trace::{ProcessId, Trace};
 
+/// Why two traces cannot be one.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    #[error("they are of different images, {0} and {1}: what one shows says nothing of the other")]
+    OtherImage(String, String),
+    #[error("they are of different machines, {0} and {1}")]
+    OtherArchitecture(String, String),
+}
+
 impl Trace {
+    /// Whether this trace can be merged with `other`: both must be of one image.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_mergeable(&self, other: &Self) -> Result<(), MergeError> {
+        if self.image != other.image {
+            return Err(MergeError::OtherImage(self.image.clone(), other.image.clone()));
+        }
+        if self.architecture != other.architecture {
+            let (one, two) = (self.architecture.clone(), other.architecture.clone());
+            return Err(MergeError::OtherArchitecture(one, two));
+        }
+        Ok(())
+    }
+
     /// The union of two traces, normalised. Processes that are alike become one, so that merging a trace with itself
     /// gives the same trace, and the order of merging does not matter.
     #[must_use]
@@ -11,6 +35,7 @@ impl Trace {
         let first = u32::try_from(self.processes.len()).expect("a trace has fewer processes than that");
         merged.kernel = (&self.kernel).max(&other.kernel).clone();
         merged.architecture = (&self.architecture).max(&other.architecture).clone();
+        merged.steps.join(&other.steps);
         merged.mounts.extend(other.mounts.iter().cloned());
         // A number beyond the other's processes must not come to mean one of ours, or the other way round.
         merged.append(other, &|id| ProcessId(id.0.saturating_add(first)));
@@ -114,6 +139,14 @@ mod tests {
             [process(None, 2), process(Some(0), 0), process(Some(0), 1), process(Some(2), 3)]
         );
         assert_eq!(trace.files.iter().map(|file| file.process.0).collect::<Vec<_>>(), [0, 2, 2, 1, 3]);
+    }
+
+    #[test]
+    fn traces_of_two_images_are_not_merged() {
+        let (one, two) = (Trace::empty("sha256:1"), Trace::empty("sha256:2"));
+        assert_eq!(one.check_mergeable(&one), Ok(()));
+        let error = one.check_mergeable(&two).unwrap_err();
+        assert!(error.to_string().contains("sha256:1 and sha256:2"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! equal observations are equal bytes.
 
 use crate::path::TracedPath;
+use crate::steps::Steps;
 use serde::{Deserialize, Serialize};
 use slim_image::ImagePath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,9 @@ pub struct Trace {
     pub sockets: Vec<Socket>,
     pub listening: Vec<Listening>,
     pub io_uring: Vec<IoUringOperation>,
+    /// Which files each step of the exercise opened.
+    #[serde(default, skip_serializing_if = "Steps::is_empty")]
+    pub steps: Steps,
 }
 
 /// A mount inside the container.
@@ -216,6 +220,7 @@ impl Trace {
             sockets: Vec::new(),
             listening: Vec::new(),
             io_uring: Vec::new(),
+            steps: Steps::default(),
         }
     }
 

@@ -3,7 +3,9 @@
 
 mod build;
 mod container;
+mod diff;
 mod exercise;
+mod explain;
 mod global;
 mod http;
 mod image;
@@ -11,11 +13,14 @@ mod keep;
 mod probe;
 mod recipe;
 mod source;
+mod trace;
 mod verify;
 
 pub use build::{BuildArguments, ProfileArguments};
 pub use container::ContainerArguments;
+pub use diff::{DiffArguments, DifferenceArguments};
 pub use exercise::ExerciseArguments;
+pub use explain::{ByArgument, ExplainArguments};
 pub use global::{GlobalArguments, LogFormat, LogLevel, OutputFormat};
 pub use http::HttpArguments;
 pub use image::ImageArguments;
@@ -23,6 +28,7 @@ pub use keep::{KeepArguments, KeepLevel};
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
 pub use source::CommonArguments;
+pub use trace::{MergeArguments, ShowArguments, TraceArguments, TraceCommand, TraceDiffArguments};
 pub use verify::{VerifyArguments, VerifyMode};
 
 use clap::{Parser, Subcommand};
@@ -50,6 +56,12 @@ pub enum Command {
     Profile(Box<ProfileArguments>),
     /// Probes an address over HTTP, as `build` probes a container.
     Probe(Box<ProbeArguments>),
+    /// Tells why paths are in a slim image, or why not and what would bring them in; or what was removed.
+    Explain(ExplainArguments),
+    /// Shows how two images, traces or keep files differ: paths, contents, modes, owners; system calls of traces.
+    Diff(DiffArguments),
+    /// Merges, shows and compares traces: what `profile --trace-out` wrote, and `build --from-trace` takes.
+    Trace(TraceArguments),
     /// Shows the version of the program and of the formats it writes.
     Version,
     /// Writes the completions of a shell to stdout.

@@ -1,21 +1,16 @@
 //! `docker-slim build`, one slim image of one fat one, and `docker-slim profile`, the same without the image.
 
 use super::fat_image;
+use super::with_engine::with_engine;
 use crate::arguments::{BuildArguments, GlobalArguments, OutputFormat, ProfileArguments};
 use crate::failure::Failure;
-use crate::outside::Outside;
 use crate::settings::{self, FatImage, Work};
-use crate::terminal::Terminal;
-use slim_build::{BuildError, Event, Progress};
+use slim_build::BuildError;
 use slim_engine::Engine;
 use slim_report::BuildReport;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
-
-/// How long blocking workers may still take after everything has been cleaned up.
-const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// What comes of the observation.
 #[derive(Clone, Copy)]
@@ -35,32 +30,15 @@ pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result
 }
 
 fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Failure> {
-    let inputs = settings::endpoint_inputs(global)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::from(BuildError::Bug(format!("start the async runtime: {error}"))))?;
-    let done = runtime.block_on(async {
-        let outside =
-            Outside::new().map_err(|error| BuildError::Bug(format!("install signal handlers: {error}")))?;
-        let terminal = Terminal::new(global.quiet);
-        let engine = slim_engine::connect(&inputs).await.map_err(BuildError::from)?;
-        for error in slim_engine::sweep(engine.as_ref(), &work.settings.run).await.errors {
-            terminal.tell(Event::Notice(format!("could not remove what a dead run left: failed to {error}")));
-        }
-        fat_image::prepare(engine.as_ref(), &work.fat_image, &terminal, &outside).await?;
+    let mut report = with_engine(global, &work.settings.run, async |engine, terminal, outside| {
+        fat_image::prepare(engine, &work.fat_image, terminal, outside).await?;
         let report = match outcome {
-            Outcome::Image => slim_build::build(engine.as_ref(), &work.settings, &terminal, &outside).await?,
-            Outcome::ProfileOnly => {
-                slim_build::profile(engine.as_ref(), &work.settings, &terminal, &outside).await?
-            }
+            Outcome::Image => slim_build::build(engine, &work.settings, terminal, outside).await?,
+            Outcome::ProfileOnly => slim_build::profile(engine, &work.settings, terminal, outside).await?,
         };
-        remove_fat_image(engine.as_ref(), &work.fat_image).await?;
-        Ok::<BuildReport, Failure>(report)
-    });
-    runtime.shutdown_timeout(SHUTDOWN);
-    let mut report = done?;
+        remove_fat_image(engine, &work.fat_image).await?;
+        Ok(report)
+    })?;
     if work.remove_artifacts {
         remove_artifacts(&mut report, work.settings.copy_meta_artifacts.as_deref())?;
     }

@@ -30,6 +30,10 @@ fn files() -> BTreeMap<PathBuf, Vec<u8>> {
     let name = command.get_name().to_owned();
     for subcommand in visible(&command) {
         let page = format!("{name}-{}", subcommand.get_name());
+        for nested in visible(subcommand) {
+            let page = format!("{page}-{}", nested.get_name());
+            files.insert(PathBuf::from(format!("man/{page}.1")), man_page(nested.clone().name(page)));
+        }
         files.insert(PathBuf::from(format!("man/{page}.1")), man_page(subcommand.clone().name(page)));
     }
     files.insert(PathBuf::from(format!("man/{name}.1")), man_page(command));
@@ -54,7 +58,11 @@ fn reference(command: &Command) -> String {
     );
     section(&mut text, command, command.get_name());
     for subcommand in visible(command) {
-        section(&mut text, subcommand, &format!("{} {}", command.get_name(), subcommand.get_name()));
+        let name = format!("{} {}", command.get_name(), subcommand.get_name());
+        section(&mut text, subcommand, &name);
+        for nested in visible(subcommand) {
+            section(&mut text, nested, &format!("{name} {}", nested.get_name()));
+        }
     }
     of_mint(&mut text);
     text

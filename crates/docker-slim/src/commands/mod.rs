@@ -3,11 +3,17 @@
 mod build;
 mod collector;
 mod completion;
+mod diff;
+mod difference;
 mod documentation;
+mod explain;
 mod fat_image;
 mod metadata;
+mod output;
 mod probe;
+mod trace;
 mod version;
+mod with_engine;
 
 use crate::arguments::{Arguments, Command, GlobalArguments, LogFormat, LogLevel};
 use crate::failure::Failure;
@@ -32,6 +38,9 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Build(arguments) => build::build(global, &arguments),
         Command::Profile(arguments) => build::profile(global, &arguments),
         Command::Probe(arguments) => probe::run(global, &arguments),
+        Command::Explain(arguments) => explain::run(global, &arguments),
+        Command::Diff(arguments) => diff::run(global, &arguments),
+        Command::Trace(arguments) => trace::run(global, &arguments),
         Command::Version => version::run(global),
         Command::Completion { shell } => {
             completion::run(shell);

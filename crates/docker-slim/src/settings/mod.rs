@@ -1,8 +1,10 @@
 //! The one place where flags and the environment become the plain settings of a command.
 
 mod container;
+mod diff;
 mod endpoint;
 mod exercise;
+mod explain;
 mod files;
 mod http;
 mod image;
@@ -10,24 +12,32 @@ mod keep;
 mod probe;
 mod recipe;
 mod text;
+mod trace;
 mod verify;
 
+pub use diff::Side;
 pub use endpoint::endpoint_inputs;
+pub use explain::{Question, explain};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
+pub use trace::read_trace;
 
 use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, ProfileArguments};
 use crate::failure::Failure;
-use slim_build::{ConfigEdits, Settings, Verify};
+use slim_build::{ConfigEdits, Reading, Settings, Verify};
 use slim_engine::Run;
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `docker stop`'s own.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Room for some 50,000 events that were not read yet.
 const BUFFER_BYTES: u32 = 8 << 20;
+
+/// This program's own file.
+const OWN_BINARY: &str = "/proc/self/exe";
 
 /// What `build` or `profile` does, around the pipeline.
 #[derive(Debug)]
@@ -49,6 +59,7 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
     work.settings.edits = image::edits(&arguments.edits)?;
     work.settings.keep = keep::settings(&arguments.keep)?;
     work.settings.verify = verify::settings(&arguments.verify)?;
+    work.settings.from_trace = arguments.from_trace.as_deref().map(read_trace).transpose()?.map(Arc::new);
     Ok(work)
 }
 
@@ -59,7 +70,26 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
 pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result<Work, Failure> {
     let fat_image =
         FatImage::Held { reference: recipe::target(&arguments.common)?, pull: arguments.common.pull };
-    common(global, &arguments.common, fat_image)
+    let mut work = common(global, &arguments.common, fat_image)?;
+    work.settings.trace_out.clone_from(&arguments.trace_out);
+    Ok(work)
+}
+
+/// What is needed to read the files of images.
+///
+/// # Errors
+/// When this process cannot tell who it is.
+pub fn reading(global: &GlobalArguments) -> Result<Reading, Failure> {
+    Ok(Reading {
+        binary: PathBuf::from(OWN_BINARY),
+        local_layers: local_layers()?,
+        state_path: state_path(global),
+        run: this_run()?,
+    })
+}
+
+fn state_path(global: &GlobalArguments) -> PathBuf {
+    global.state_path.clone().unwrap_or_else(|| PathBuf::from("."))
 }
 
 fn common(
@@ -70,7 +100,7 @@ fn common(
     let settings = Settings {
         target: fat_image.reference().to_owned(),
         tags: Vec::new(),
-        state_path: global.state_path.clone().unwrap_or_else(|| PathBuf::from(".")),
+        state_path: state_path(global),
         copy_meta_artifacts: arguments.copy_meta_artifacts.clone(),
         container: container::settings(&arguments.container)?,
         edits: ConfigEdits::default(),
@@ -80,7 +110,9 @@ fn common(
         show_container_logs: arguments.show_clogs,
         stop_grace: STOP_GRACE,
         source_date_epoch: source_date_epoch()?,
-        binary: PathBuf::from("/proc/self/exe"),
+        from_trace: None,
+        trace_out: None,
+        binary: PathBuf::from(OWN_BINARY),
         local_layers: local_layers()?,
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
@@ -145,6 +177,20 @@ mod tests {
         assert!(of(&["--remove-file-artifacts"]).remove_artifacts && !of(&[]).remove_artifacts);
         assert_eq!(of(&["--new-workdir=/w"]).settings.edits.workdir.as_deref(), Some("/w"));
         assert!(of(&["--include-shell"]).settings.keep.include_shell);
+        assert!(of(&[]).settings.from_trace.is_none());
+    }
+
+    #[test]
+    fn a_trace_is_read_before_anything_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        std::fs::write(&path, slim_trace::Trace::empty("sha256:0").to_json()).unwrap();
+        let flag = format!("--from-trace={}", path.display());
+        assert_eq!(of(&[&flag]).settings.from_trace.unwrap().image, "sha256:0");
+        std::fs::write(&path, "{}").unwrap();
+        let arguments = parse_with(&["build", "x", &flag], &[]).unwrap().arguments;
+        let Command::Build(build_arguments) = arguments.command else { panic!() };
+        assert_eq!(build(&arguments.global, &build_arguments).unwrap_err().exit_code, 2);
     }
 
     #[test]

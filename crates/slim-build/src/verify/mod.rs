@@ -13,7 +13,7 @@ mod watch;
 
 pub use behaviour::{Behaviour, Difference, Ending};
 pub(crate) use plan::Plan;
-pub(crate) use quiet::is_alive;
+pub(crate) use quiet::{is_alive, processor_time};
 pub use reference::{Reference, reference};
 pub use watch::Watch;
 

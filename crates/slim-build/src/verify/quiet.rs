@@ -41,7 +41,8 @@ pub async fn until_quiet(pid: i32, quiet: Duration, at_last: Duration) {
 }
 
 /// Processor time of a process, its children and those of them that have ended.
-fn processor_time(pid: i32) -> Duration {
+#[must_use]
+pub fn processor_time(pid: i32) -> Duration {
     let mut ticks = 0_u64;
     let mut ahead = vec![pid.to_string()];
     while let Some(pid) = ahead.pop() {
