@@ -1,7 +1,11 @@
 //! An image read in the engine's own layers is the image that a collector reads: entry by entry, byte by byte, and in
 //! what is built of it.
 
-#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test's failure is a panic, and it says why it is skipped"
+)]
 
 mod common;
 
@@ -215,7 +219,7 @@ fn a_container_shows_directories_where_the_image_has_links_to_them() {
     }
 }
 
-/// How many containers of an image were made since a time (seconds since the epoch), by what `docker events` tells.
+/// How many collectors of an image were made since a time (seconds since the epoch), by what `docker events` tells.
 fn collectors_since(since: &str, image: &str) -> usize {
     let until = run("date", &["+%s"]).parse::<u64>().unwrap() + 1;
     let events = docker(&[

@@ -109,7 +109,7 @@ impl Files {
 }
 
 /// The image in its layers' directories; `None` where they are not to be had, or not to be understood. Listing them takes
-/// no longer than reading a listing kept before, so that none is kept.
+/// part of a second while the fat container runs, so that no listing is kept.
 async fn from_layers(engine: &dyn Engine, source: &SourceImage) -> Result<Option<OverlayTree>, BuildError> {
     let Some(directories) = engine.local_layers(&source.id.to_string()).await? else { return Ok(None) };
     let volumes: Vec<ImagePath> = source.config.volume_paths();

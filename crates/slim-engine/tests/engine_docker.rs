@@ -73,7 +73,7 @@ async fn an_image_is_found_by_name_id_and_short_id_with_all_it_says() {
 async fn layers_on_this_machine_are_told_from_the_base_up() {
     let Some(mut context) = Context::new().await else { return };
     let base = context.image(&[r#"ENTRYPOINT ["/program"]"#]);
-    let name = context.image(&[r#"RUN ["/program", "exit", "0"]"#, "COPY Dockerfile /top"]);
+    let name = context.build_on(&base, &["COPY Dockerfile /middle", "COPY Dockerfile /top"]);
     let layers = context.engine.local_layers(&name).await.unwrap();
     if docker(&["info", "--format", "{{.Driver}}"]) != "overlay2" {
         assert_eq!(layers, None);

@@ -85,7 +85,7 @@ impl Context {
     }
 
     /// What `docker import` cannot set.
-    fn build_on(&mut self, base: &str, instructions: &[&str]) -> String {
+    pub fn build_on(&mut self, base: &str, instructions: &[&str]) -> String {
         let name = format!("{base}-built");
         let folder = self.folder.path().join("build");
         std::fs::create_dir_all(&folder).unwrap();
