@@ -9,7 +9,7 @@ pub struct KeepArguments {
     /// How much to keep: what was observed and what must follow from it; also what the program can reach without having
     /// been exercised, the application's own files among it; or also the rest of each package that is used, but for
     /// documentation.
-    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = KeepLevel::Observed)]
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = KeepLevel::Reachable)]
     pub keep: KeepLevel,
     /// How many of the image's layers, from the bottom, are its base's; what came after them and is of no package is the
     /// application's own [default: as the image's labels or history show].

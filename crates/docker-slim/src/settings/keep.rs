@@ -55,6 +55,11 @@ pub fn settings(arguments: &KeepArguments) -> Result<Settings, Failure> {
     })
 }
 
+/// What is kept where no flag says anything.
+pub fn usual() -> Settings {
+    Settings { level: Level::Reachable, ..Settings::default() }
+}
+
 fn level(level: KeepLevel) -> Level {
     match level {
         KeepLevel::Observed => Level::Observed,
@@ -136,7 +141,7 @@ mod tests {
 
     /// What is kept without flags.
     fn default() -> Settings {
-        Settings { exclude_pattern: LOCK_FILES.map(str::to_owned).to_vec(), ..Settings::default() }
+        Settings { exclude_pattern: LOCK_FILES.map(str::to_owned).to_vec(), ..usual() }
     }
 
     #[test]
@@ -147,8 +152,8 @@ mod tests {
         let patterns = |patterns: &[&str]| patterns.iter().map(|text| (*text).to_owned()).collect();
         for (flag, expected) in [
             ("--quiet", default()),
-            ("--keep=observed", default()),
-            ("--keep=reachable", Settings { level: Level::Reachable, ..default() }),
+            ("--keep=observed", Settings { level: Level::Observed, ..default() }),
+            ("--keep=reachable", default()),
             ("--keep=package", Settings { level: Level::Package, ..default() }),
             ("--base-layers=3", Settings { base_layers: Some(3), ..default() }),
             ("--include-path=/a", Settings { include_path: path("/a"), ..default() }),

@@ -105,7 +105,7 @@ fn common(
         container: container::settings(&arguments.container)?,
         edits: ConfigEdits::default(),
         exercise: exercise::settings(&arguments.exercise, &arguments.http)?,
-        keep: slim_keep::Settings::default(),
+        keep: keep::usual(),
         verify: Verify::default(),
         show_container_logs: arguments.show_clogs,
         stop_grace: STOP_GRACE,
