@@ -127,11 +127,10 @@ fn file(path: &Path) -> std::io::Result<Answer> {
 }
 
 fn store(body: &[u8]) -> std::io::Result<Answer> {
-    let Ok(text) = std::str::from_utf8(body) else {
-        return Ok(Answer { status: 400, kind: "text/plain", body: b"no text".to_vec() });
-    };
-    let Some((name, text)) = text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains('/')) else {
-        return Ok(Answer { status: 400, kind: "text/plain", body: b"no text".to_vec() });
+    let parts = std::str::from_utf8(body).ok().and_then(|text| text.split_once('='));
+    let (name, text) = match parts {
+        Some((name, text)) if !name.is_empty() && !name.contains('/') => (name, text),
+        _ => return Ok(Answer { status: 400, kind: "text/plain", body: b"no text".to_vec() }),
     };
     // Written under another name first, so that nobody sees half of it.
     let new = Path::new("/var/lib/vault").join(format!(".{name}.new"));

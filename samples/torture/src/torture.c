@@ -191,7 +191,7 @@ static bool own_program(void) {
 static bool started_by_descriptor(void) {
     pid_t child = fork();
     if (child == 0) {
-        char *words[] = {"true", NULL}, *environment[] = {NULL};
+        char *words[] = {"/bin/true", NULL}, *environment[] = {NULL};
         int fd = open("/bin/true", O_PATH | O_CLOEXEC);
         fexecve(fd, words, environment);
         _exit(1);
