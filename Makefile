@@ -50,7 +50,7 @@ corpus: prepare docker-slim
 	@scripts/corpus
 
 bench: prepare docker-slim
-	@scripts/sample-image all
+	@scripts/sample-image node python nginx redis shell
 	@benches/throughput
 	@benches/build
 

@@ -92,3 +92,18 @@ fn the_slim_redis_sample_passes_its_whole_check() {
 fn the_slim_shell_sample_passes_its_whole_check() {
     slims_and_works("shell");
 }
+
+#[test]
+fn the_slim_go_sample_passes_its_whole_check() {
+    slims_and_works("go");
+}
+
+#[test]
+fn the_slim_memcached_sample_passes_its_whole_check() {
+    slims_and_works("memcached");
+}
+
+#[test]
+fn the_slim_torture_sample_passes_its_whole_check() {
+    slims_and_works("torture");
+}
