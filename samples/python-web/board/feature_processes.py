@@ -5,5 +5,5 @@ import sys
 
 
 def answer():
-    code = "import decimal, json; print(json.dumps(str(decimal.Decimal('0.1') * 3)))"
-    return {"product": subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.strip()}
+    command = [sys.executable, "-m", "board.product", "0.1", "3"]
+    return {"product": subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()}
