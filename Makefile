@@ -3,6 +3,7 @@
 #   make         builds ./docker-slim
 #   make demo    the walkthrough, from nothing, on a real Docker Engine
 #   make test    formatting, clippy, unit, property and end-to-end tests
+#   make corpus  every sample at every exercise and keep level, checked plain and under its profile
 #   make bench   throughput under observation against untouched; whole builds against by hand
 
 SHELL := bash
@@ -16,7 +17,7 @@ endif
 TARGET := x86_64-unknown-linux-gnu
 RELEASE := target/$(TARGET)/release/docker-slim
 
-.PHONY: all build prepare demo test lint bench clean
+.PHONY: all build prepare demo test corpus lint bench clean
 
 all: build
 
@@ -45,8 +46,11 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
+corpus: prepare docker-slim
+	@scripts/corpus
+
 bench: prepare docker-slim
-	@scripts/sample-image all
+	@scripts/sample-image node python nginx redis shell
 	@benches/throughput
 	@benches/build
 

@@ -139,6 +139,13 @@ same_bytes() {
     rm -f "$check_directory/body"
 }
 
+# The numeric users of the container's processes whose command line has a word, each once: uids_of WORD
+# (docker top shows the host's names, which say nothing of the image's.)
+uids_of() {
+    docker top "$container" -eo pid,uid,args 2>/dev/null | awk -v word="$1" 'NR > 1 && index($0, word) { print $2 }' |
+        sort -nu | paste -sd ' ' || true
+}
+
 # `docker stop` must end the program by its own signal handling, well before the engine kills it.
 stops_by_itself() {
     local name=$1 expected=$2 code

@@ -19,7 +19,7 @@ fn slims_and_works(name: &str) {
     let slim = format!("slimtest-{fat}.slim");
     context.remove_later(&slim);
     let sample = repository().join("samples").join(name);
-    let flags = fs::read_to_string(sample.join("exercise")).unwrap();
+    let flags = fs::read_to_string(sample.join("exercise.full")).unwrap();
     let mut arguments = vec!["build", "--tag", &slim];
     arguments.extend(flags.lines().filter(|line| !line.is_empty() && !line.starts_with('#')));
     arguments.push(&fat);
@@ -91,4 +91,19 @@ fn the_slim_redis_sample_passes_its_whole_check() {
 #[test]
 fn the_slim_shell_sample_passes_its_whole_check() {
     slims_and_works("shell");
+}
+
+#[test]
+fn the_slim_go_sample_passes_its_whole_check() {
+    slims_and_works("go");
+}
+
+#[test]
+fn the_slim_memcached_sample_passes_its_whole_check() {
+    slims_and_works("memcached");
+}
+
+#[test]
+fn the_slim_torture_sample_passes_its_whole_check() {
+    slims_and_works("torture");
 }

@@ -21,7 +21,7 @@ fn unique(name: &str) -> String {
 
 /// The flags that exercise a sample.
 fn exercise(name: &str) -> Vec<String> {
-    let text = fs::read_to_string(repository().join("samples").join(name).join("exercise")).unwrap();
+    let text = fs::read_to_string(repository().join("samples").join(name).join("exercise.full")).unwrap();
     text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
 

@@ -1,0 +1,8 @@
+package ledger;
+
+/** Shows an amount; found through service files. */
+public interface Formatter {
+    String name();
+
+    String format(long cents);
+}

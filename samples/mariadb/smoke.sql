@@ -1,0 +1,22 @@
+-- What clients ask of the server: mariadb shop <smoke.sql
+SELECT COUNT(*) FROM articles;
+START TRANSACTION;
+INSERT INTO articles (name, price) VALUES ('smoke', 1);
+ROLLBACK;
+CREATE TEMPORARY TABLE scratch (n INT) ENGINE=Aria;
+INSERT INTO scratch SELECT seq FROM seq_1_to_5000;
+SELECT SUM(n) FROM scratch;
+CREATE OR REPLACE TABLE notes (body TEXT, FULLTEXT (body)) ENGINE=InnoDB;
+INSERT INTO notes VALUES ('the running program');
+SELECT COUNT(*) FROM notes WHERE MATCH (body) AGAINST ('program');
+DROP TABLE notes;
+SELECT JSON_EXTRACT('{"a": [1, 2]}', '$.a[1]');
+SELECT CONVERT('grüße' USING latin1);
+SELECT 'Ä' = 'a' COLLATE utf8mb4_unicode_ci;
+SELECT SHA2('abc', 256);
+SELECT * FROM (SELECT a.name FROM articles a, articles b, articles c ORDER BY RAND()) AS many LIMIT 0;
+SHOW ENGINE INNODB STATUS;
+SHOW VARIABLES LIKE 'version';
+CHECK TABLE articles;
+OPTIMIZE TABLE articles;
+FLUSH TABLES;
