@@ -97,6 +97,13 @@ impl MemoryTree {
         self
     }
 
+    /// Says that everything that is here so far lies in the first layer.
+    #[must_use]
+    pub fn of_one_layer(mut self) -> Self {
+        self.layers.extend(self.entries.keys().map(|path| (path.clone(), 0)));
+        self
+    }
+
     /// Sets the owner of an entry (of all its names).
     ///
     /// # Panics

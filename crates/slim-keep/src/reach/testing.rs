@@ -48,10 +48,12 @@ impl<'a> Run<'a> {
 
     /// All files and links that the rules keep from these paths on, but for the paths themselves.
     pub(crate) fn keep(&self, seeds: &[&str]) -> Vec<String> {
-        let context = Context { name_services: false, ..Context::new(self.tree, &self.config) };
+        // All of it is the base's: nothing is kept as the application's own.
+        let tree = self.tree.clone().of_one_layer();
+        let context = Context { name_services: false, ..Context::new(&tree, &self.config) };
         let observed = Observed::new(&self.trace, &context);
         let origin = Origin::default();
-        let world = World::new(&context, &observed, &self.config, &origin, None);
+        let world = World::new(&context, &observed, &self.config, &origin, Some(1));
         let mut reach = Reach::new(Level::Reachable, world);
         let planted = seeds.iter().map(|path| Seed::program(path, Reason::WorkingDirectory)).collect();
         let set = crate::close::close_with(planted, &context, &mut reach).unwrap();

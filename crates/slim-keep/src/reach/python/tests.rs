@@ -1,6 +1,6 @@
 //! Claims about what Python files reach, on trees made by hand.
 
-use crate::{KeepSet, Level, Reason, Settings, Via, keep};
+use crate::{KeepSet, Level, Settings, keep};
 use slim_image::{Config, ImagePath, MemoryTree};
 use slim_trace::{Access, FileAccess, Phase, Process, ProcessId, Trace, TracedPath};
 use std::collections::BTreeSet;
@@ -70,8 +70,9 @@ fn opened(paths: &[&str]) -> Trace {
 }
 
 fn reachable_with(tree: &MemoryTree, opened_files: &[&str], config: &Config) -> KeepSet {
-    let settings = Settings { level: Level::Reachable, ..Settings::default() };
-    keep(&opened(opened_files), tree, config, &settings).unwrap()
+    // All of it is the base's: nothing is kept as the application's own.
+    let settings = Settings { level: Level::Reachable, base_layers: Some(1), ..Settings::default() };
+    keep(&opened(opened_files), &tree.clone().of_one_layer(), config, &settings).unwrap()
 }
 
 fn reachable(tree: &MemoryTree, opened_files: &[&str]) -> KeepSet {
@@ -83,11 +84,9 @@ fn reachable(tree: &MemoryTree, opened_files: &[&str]) -> KeepSet {
     reachable_with(tree, opened_files, &config)
 }
 
-/// The kept files below a directory, without those that are only the application's own: in these small trees all are.
+/// The kept files below a directory.
 fn below(set: &KeepSet, directory: &str) -> Vec<String> {
-    let is_own = |reason: &Reason| matches!(reason, Reason::Reachable { via: Via::Application, .. });
-    let files =
-        set.entries.iter().filter(|(_, kept)| !kept.entry.is_directory() && !kept.because.iter().all(is_own));
+    let files = set.entries.iter().filter(|(_, kept)| !kept.entry.is_directory());
     let names = files.filter_map(|(path, _)| path.to_string().strip_prefix(directory).map(str::to_owned));
     names.map(|name| name.trim_start_matches('/').to_owned()).collect()
 }
@@ -336,7 +335,7 @@ fn time_zones_come_with_what_reads_them() {
     ]);
     let set = reachable(&tree, &["/app/main.py"]);
     assert_eq!(below(&set, "/usr/share/zoneinfo"), ["Europe/Berlin", "tzdata.zi"]);
-    assert!(below(&reachable_with(&tree, &[], &Config::default()), "/usr/share").is_empty());
+    assert!(below(&reachable(&tree, &[]), "/usr/share").is_empty());
 }
 
 #[test]
