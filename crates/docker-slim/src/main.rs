@@ -1,11 +1,12 @@
 //! The program: flags → settings → one file per command. The only crate that prints, reads the environment and exits.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod arguments;
 mod command_line;
 mod commands;
 mod failure;
 mod flags;
+mod heap;
 mod outside;
 mod plugin;
 mod settings;
@@ -17,6 +18,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    heap::keep_small();
     let parsed = command_line::parse(std::env::args_os().collect(), &|name| std::env::var_os(name));
     let Parsed { arguments, notices } = match parsed {
         Ok(parsed) => parsed,

@@ -23,7 +23,7 @@ fn a_build_can_be_asked_why_and_compared_with_its_fat_image() {
         ("/opt/more", 0o644, "x"),
     ];
     let image = context.busybox_image("ask-why", &files, &[SERVE, "EXPOSE 8000"]);
-    context.run_slim(&["build", "--http-probe", &image]).expect(0);
+    context.run_slim(&["build", "--keep=observed", "--http-probe", &image]).expect(0);
     let slim = format!("{image}.slim");
 
     let kept = context.run_slim(&["explain", &slim, "/www/index.html", "/bin/sh", "/no/such/index.html"]);
@@ -85,9 +85,10 @@ fn an_image_is_built_from_merged_traces_without_being_watched() {
     assert!(text.contains("listening: tcp/8000") && text.contains("3  /www"), "{text}");
     assert!(text.contains(" would turn up: of "), "{text}");
 
-    let refused = context.run_slim(&["build", "--from-trace", "all.json", &other]);
+    let refused = context.run_slim(&["build", "--keep=observed", "--from-trace", "all.json", &other]);
     assert!(refused.expect(2).stderr.contains("it is of the image sha256:"), "{}", refused.stderr);
-    let built = context.run_slim(&["build", "--from-trace=all.json", "--http-probe", &image]);
+    let built =
+        context.run_slim(&["build", "--keep=observed", "--from-trace=all.json", "--http-probe", &image]);
     built.expect(0);
     assert!(built.stderr.contains("not watched"), "{}", built.stderr);
     assert!(built.stdout.contains("same answers to "), "{}", built.stdout);
@@ -97,13 +98,16 @@ fn an_image_is_built_from_merged_traces_without_being_watched() {
     // What the exercise needs and the traces never showed: the comparison finds it.
     let fuller = context.run_slim(&[
         "build",
+        "--keep=observed",
         "--from-trace=all.json",
         "--exec=cat /www/unused",
+        "--verify-rounds=0",
         "--tag=slimtest-ask-no",
         &image,
     ]);
     fuller.expect(7);
     assert_eq!(image_id("slimtest-ask-no"), None);
-    let unverified = context.run_slim(&["build", "--from-trace=all.json", "--verify=off", &image]);
+    let unverified =
+        context.run_slim(&["build", "--keep=observed", "--from-trace=all.json", "--verify=off", &image]);
     assert!(unverified.expect(0).stderr.contains("nothing is run"), "{}", unverified.stderr);
 }

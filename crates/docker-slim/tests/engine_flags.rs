@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 
-const QUIET: [&str; 2] = ["build", "--http-probe-off"];
+const QUIET: [&str; 3] = ["build", "--keep=observed", "--http-probe-off"];
 
 fn inspect(image: &str, field: &str) -> String {
     docker(&["image", "inspect", "-f", &format!("{{{{json {field}}}}}"), image])
@@ -122,8 +122,13 @@ fn a_script_runs_in_the_container_and_artifacts_go_when_they_are_not_wanted() {
     let parameters = context.path("parameters.json");
     let text = serde_json::json!({"exec-file": script, "http-probe-off": true, "tag": ["slimtest-flags-exec-file.slim"]});
     fs::write(&parameters, text.to_string()).unwrap();
-    let arguments =
-        ["build", "--remove-file-artifacts", "--copy-meta-artifacts=copies", "--command-params-file"];
+    let arguments = [
+        "build",
+        "--keep=observed",
+        "--remove-file-artifacts",
+        "--copy-meta-artifacts=copies",
+        "--command-params-file",
+    ];
     let done = context.run_slim(
         &[&arguments[..], &[parameters.to_str().unwrap(), "--stop-grace-period=1", &image]].concat(),
     );

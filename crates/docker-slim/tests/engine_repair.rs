@@ -78,7 +78,7 @@ impl Counting {
         fs::write(folder.join("runs"), "0\n").unwrap();
         let mount = format!("--mount={}:/count", folder.display());
         let arguments: Vec<&str> =
-            ["build", &mount].iter().chain(more).copied().chain([&*self.image]).collect();
+            ["build", "--keep=observed", &mount].iter().chain(more).copied().chain([&*self.image]).collect();
         self.context.run_slim(&arguments)
     }
 
@@ -171,11 +171,11 @@ fn a_second_start_of_the_same_container_is_tried_and_repaired() {
         ("/www/index.html", 0o644, "hello"),
     ];
     let image = context.busybox_image(&unique("second"), &files, WORK);
-    let refused = context.run_slim(&["build", "--verify-rounds=0", &image]);
+    let refused = context.run_slim(&["build", "--keep=observed", "--verify-rounds=0", &image]);
     refused.expect(7);
     let told = "started a second time, the program ended with exit code 4 and should go on";
     assert!(refused.stderr.contains(told), "{}", refused.stderr);
-    let built = context.run_slim(&["build", &image]);
+    let built = context.run_slim(&["build", "--keep=observed", &image]);
     built.expect(0);
     assert_eq!(reasons(&context, "/etc/second"), repaired_in(1), "{}", built.stderr);
     assert_eq!(verification(&context)["second_start"], true);
@@ -191,7 +191,7 @@ fn a_program_that_does_not_survive_a_second_start_itself_need_not_do_so_slim() {
                   httpd -f -p 8000 -h /www &\nwait\n";
     let files = [("/work", 0o755, script), ("/www/index.html", 0o644, "hello")];
     let image = context.busybox_image(&unique("once"), &files, WORK);
-    let built = context.run_slim(&["build", &image]);
+    let built = context.run_slim(&["build", "--keep=observed", &image]);
     assert!(!built.expect(0).stderr.contains("started again"), "{}", built.stderr);
     assert_eq!(verification(&context)["second_start"], false);
 }
@@ -211,11 +211,11 @@ fn a_read_only_root_is_tried_where_the_fat_image_survives_it_and_repaired() {
         ("/www/index.html", 0o644, "hello"),
     ];
     let image = context.busybox_image(&unique("read-only"), &files, WORK);
-    let refused = context.run_slim(&["build", "--verify-rounds=0", &image]);
+    let refused = context.run_slim(&["build", "--keep=observed", "--verify-rounds=0", &image]);
     refused.expect(7);
     let told = "with a read-only root, the program ended with exit code 6 and should go on";
     assert!(refused.stderr.contains(told), "{}", refused.stderr);
-    let built = context.run_slim(&["build", &image]);
+    let built = context.run_slim(&["build", "--keep=observed", &image]);
     built.expect(0);
     assert_eq!(reasons(&context, "/etc/read-only"), repaired_in(1), "{}", built.stderr);
     assert_eq!(verification(&context)["read_only_start"], true);
@@ -232,8 +232,12 @@ fn the_users_own_test_finds_the_container_and_decides() {
     let slim = format!("{image}.slim");
     let build = |command: &str, more: &[&str]| {
         let test = format!("--verify-cmd={command}");
-        let arguments: Vec<&str> =
-            ["build", "--http-probe-cmd=/", &test].iter().chain(more).copied().chain([&*image]).collect();
+        let arguments: Vec<&str> = ["build", "--keep=observed", "--http-probe-cmd=/", &test]
+            .iter()
+            .chain(more)
+            .copied()
+            .chain([&*image])
+            .collect();
         context.run_slim(&arguments)
     };
     let get =
@@ -282,7 +286,7 @@ fn a_call_that_only_a_later_run_makes_is_allowed_in_a_round_of_repair() {
     )
     .unwrap();
     docker(&["build", "-q", "-t", &with_link, recipe.to_str().unwrap()]);
-    let built = context.run_slim(&["build", &with_link]);
+    let built = context.run_slim(&["build", "--keep=observed", &with_link]);
     built.expect(0);
     let report = json(&context.path("slim.report.json"));
     let rounds = report["verification"]["rounds"].as_array().unwrap().clone();
@@ -305,7 +309,8 @@ fn a_build_without_repair_gives_the_same_image_whether_it_was_watched_or_not() {
     let slim = format!("{image}.slim");
     let mut ids = Vec::new();
     for flags in [&[][..], &["--verify-rounds=0"], &["--verify=off"]] {
-        let arguments: Vec<&str> = ["build"].iter().chain(flags).copied().chain([&*image]).collect();
+        let arguments: Vec<&str> =
+            ["build", "--keep=observed"].iter().chain(flags).copied().chain([&*image]).collect();
         let built = context.run_slim(&arguments);
         assert!(!built.expect(0).stderr.contains("repairing"), "{}", built.stderr);
         ids.push(image_id(&slim));

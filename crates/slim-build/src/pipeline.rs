@@ -223,9 +223,9 @@ pub(crate) async fn policy(
     let name = policy::file_stem(settings, &seen.source);
     let overrides = settings.container.clone();
     let (trace, kept) = (Arc::clone(&seen.observation.trace), Arc::clone(kept));
-    let repaired = repairs.calls.clone();
+    let beyond = policy::Beyond { level: settings.keep.level, repaired: repairs.calls.clone() };
     let (files, policies) = crate::error::blocking(move || {
-        let policies = policy::decide(&name, &config, &overrides, &trace, files.tree(), &kept, repaired)?;
+        let policies = policy::decide(&name, &config, &overrides, &trace, files.tree(), &kept, beyond)?;
         Ok((files, policies))
     })
     .await?;

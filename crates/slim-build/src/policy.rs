@@ -4,7 +4,7 @@ use crate::error::BuildError;
 use crate::settings::Settings;
 use slim_engine::{HostConfigFile, Overrides};
 use slim_image::{Config, ImagePath, ImageTree, Kind, SourceImage};
-use slim_keep::{KeepSet, Kept, Reason};
+use slim_keep::{KeepSet, Kept, Level, Reason};
 use slim_policy::{
     Because, DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind, Policy, RootFileSystem, RunSpec,
 };
@@ -33,8 +33,16 @@ pub struct Policies {
     pub run_spec: RunSpec,
 }
 
+/// What may be allowed beyond what was seen.
+pub struct Beyond {
+    /// How much is kept.
+    pub level: Level,
+    /// Calls that verification found refused, each with its round.
+    pub repaired: BTreeMap<String, u32>,
+}
+
 /// Decides what the slim image may do. `name` names the AppArmor profile; `config` is the image's with what the user
-/// replaced; `repaired`: calls that verification found refused, each with its round.
+/// replaced.
 ///
 /// # Errors
 /// When a kept file cannot be read.
@@ -45,7 +53,7 @@ pub fn decide(
     trace: &Trace,
     tree: &dyn ImageTree,
     kept: &KeepSet,
-    repaired: BTreeMap<String, u32>,
+    beyond: Beyond,
 ) -> Result<Policies, BuildError> {
     let (paths, elf_32_bit) = kept_paths(tree, kept)?;
     let inputs = Inputs {
@@ -54,7 +62,8 @@ pub fn decide(
         user: Some(config.user.clone()).filter(|user| !user.is_empty()),
         capabilities: capabilities(&overrides.host_config),
         engine_filter: engine_filter(&overrides.host_config),
-        repaired,
+        beyond_the_observed: beyond.level > Level::Observed,
+        repaired: beyond.repaired,
         ..Inputs::new(name)
     };
     let policy = slim_policy::decide(trace, &inputs);

@@ -37,6 +37,8 @@ pub struct Inputs {
     pub engine_filter: EngineFilter,
     /// The user that the image or the caller names; `None` where nobody does.
     pub user: Option<String>,
+    /// Whether more is kept than was observed: then the calls that go with those seen are allowed, too.
+    pub beyond_the_observed: bool,
     /// Calls that verification found refused and that the program may make: each with the round of repair.
     pub repaired: BTreeMap<String, u32>,
 }
@@ -82,6 +84,7 @@ impl Inputs {
             capabilities: DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect(),
             engine_filter: EngineFilter::Default,
             user: None,
+            beyond_the_observed: false,
             repaired: BTreeMap::new(),
         }
     }

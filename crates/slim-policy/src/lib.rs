@@ -10,6 +10,7 @@ mod engine_default;
 mod fallback;
 mod inputs;
 mod paths;
+mod related;
 mod run_spec;
 mod runtime;
 mod seccomp;

@@ -163,6 +163,7 @@ fn allow_comment(because: &BTreeSet<Because>) -> String {
     let mut fallbacks = Vec::new();
     let mut runtimes = Vec::new();
     let mut always = false;
+    let mut purposes = Vec::new();
     let mut repaired = None;
     for reason in because {
         match reason {
@@ -174,6 +175,7 @@ fn allow_comment(because: &BTreeSet<Because>) -> String {
             Because::RuntimeSeen => runtimes.push("the runtime as seen here".to_owned()),
             Because::RuntimeSet { runtime, version } => runtimes.push(format!("{runtime} {version}")),
             Because::Always => always = true,
+            Because::Related { purpose } => purposes.push(*purpose),
             Because::Repaired { round } => repaired = Some(round),
         }
     }
@@ -189,6 +191,10 @@ fn allow_comment(because: &BTreeSet<Because>) -> String {
     }
     if !runtimes.is_empty() {
         parts.push(format!("needed to start: {}", runtimes.join(", ")));
+    }
+    // Beside a better reason it says nothing.
+    if parts.is_empty() && !always && !purposes.is_empty() {
+        parts.push(format!("goes with what was seen: one of those for {}", purposes.join(", ")));
     }
     if let Some(round) = repaired {
         parts.push(format!("repaired in round {round}"));

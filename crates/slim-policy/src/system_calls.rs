@@ -5,6 +5,7 @@
 
 use crate::fallback::{FALLBACKS, SAME_PURPOSE};
 use crate::inputs::{EngineFilter, Inputs};
+use crate::related::related;
 use crate::runtime::{NEVER, runtime_sets};
 use serde::Serialize;
 use slim_trace::{Abi, Phase, Trace, TracedPath};
@@ -69,6 +70,8 @@ pub enum Because {
     Program { executable: Option<TracedPath>, phases: BTreeSet<Phase> },
     /// A libc falls back to it where the other call, which the program made, is not there.
     Fallback { of: String },
+    /// It goes with calls that the program made: a route, an error or a libc that this run did not show may need it.
+    Related { purpose: &'static str },
     /// The container runtime was seen to make it under its own filter, and no known set has it.
     RuntimeSeen,
     /// A runtime is known to make it under its own filter.
@@ -172,6 +175,13 @@ pub fn decide(trace: &Trace, inputs: &Inputs) -> Policy {
     let seen = Seen::of(trace);
     let architecture = architecture(trace, inputs, &seen);
     let mut reasons = reasons(&seen, architecture);
+    if inputs.beyond_the_observed {
+        for (call, purpose) in related(|call| seen.made.contains_key(call)) {
+            if !seen.only_ever_refused(call) {
+                reasons.entry(call.to_owned()).or_default().insert(Because::Related { purpose });
+            }
+        }
+    }
     for (call, round) in &inputs.repaired {
         reasons.entry(call.clone()).or_default().insert(Because::Repaired { round: *round });
     }

@@ -11,7 +11,7 @@ use slim_image::digest::Digest;
 use slim_image::history::{HistoryEntry, with_layers};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The storage driver whose layers are directories that can be read without it.
 const OVERLAY: &str = "overlay2";
@@ -71,6 +71,19 @@ impl Info {
             |option: &String| option.split(',').any(|part| matches!(part, "name=rootless" | "name=userns"));
         self.driver == OVERLAY && self.is_local(endpoint) && !self.security_options.iter().any(is_shifted)
     }
+
+    /// The file in which the engine keeps an image's config (moby's `image/fs.go`).
+    pub(super) fn config_of(&self, image: &Digest) -> PathBuf {
+        let folder = Path::new(&self.docker_root_dir).join("image").join(&self.driver);
+        folder.join("imagedb/content/sha256").join(image.hex())
+    }
+}
+
+/// The part of an image's config that tells how it was made.
+#[derive(Deserialize)]
+pub(super) struct History {
+    #[serde(default)]
+    pub(super) history: Vec<HistoryEntry>,
 }
 
 #[derive(Deserialize, Default)]

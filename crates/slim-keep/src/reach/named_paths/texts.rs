@@ -155,9 +155,16 @@ fn style_of_other(file: &KeptFile<'_>, context: &Context<'_>, opened: &BTreeSet<
             (is_own || is_opened).then_some(Style::Configuration)
         }
         Some(_) => None,
-        // `Procfile`, `sites-enabled/default`.
-        None => (is_own && is_opened).then_some(Style::Configuration),
+        // `Procfile`, `sites-enabled/default`, `conf/commands`.
+        None => (is_own && (is_opened || is_among_configuration(path))).then_some(Style::Configuration),
     }
+}
+
+/// Whether a path lies in a folder that by its name holds configuration.
+fn is_among_configuration(path: &ImagePath) -> bool {
+    let parent = path.parent().unwrap_or_else(ImagePath::root);
+    matches!(parent.file_name(), b"conf" | b"config" | b"etc" | b"settings")
+        || parent.file_name().ends_with(b".d")
 }
 
 fn ending(name: &[u8]) -> Option<&[u8]> {

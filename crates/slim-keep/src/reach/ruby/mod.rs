@@ -48,6 +48,9 @@ impl Rule for Ruby {
             let gems = self.gems.get_or_insert_with(|| Gems::new(context));
             seeds.extend(gems.of_file(context, file.path)?.unwrap_or_default());
         }
+        if self.encodings && ending(file.path.file_name()) == b"so" {
+            seeds.extend(beside_object(file.path));
+        }
         for (path, text) in texts {
             let gems = self.gems.get_or_insert_with(|| Gems::new(context));
             let of_gem = gems.of_file(context, &path)?;
@@ -100,6 +103,25 @@ fn encodings(context: &Context<'_>, runtime: &ImagePath) -> Vec<Seed> {
         files.extend(CONVERSIONS.map(|name| enc.join("trans").join(name)));
     }
     objects(files, &reason).collect()
+}
+
+/// The files in Ruby that a compiled part of the standard library requires itself: they lie in a folder of its name, and
+/// the code that requires them cannot be read.
+fn beside_object(object: &ImagePath) -> Vec<Seed> {
+    let Some(place) = object.parent().filter(|place| holds(place.as_bytes(), b"/ruby/")) else {
+        return Vec::new();
+    };
+    let name = object.file_name();
+    let name = &name[..name.len() - b".so".len()];
+    let reason = because(Via::Ruby, object, None, name);
+    let version = place.file_name();
+    let libraries = [
+        place.clone(),
+        place.parent().unwrap_or_else(ImagePath::root),
+        ImagePath::from("/usr/lib/ruby").join(version),
+        ImagePath::from("/usr/lib/ruby/vendor_ruby"),
+    ];
+    libraries.iter().map(|library| Seed::tree(library.join(name), reason.clone())).collect()
 }
 
 fn is_runtime(file: &KeptFile<'_>) -> bool {

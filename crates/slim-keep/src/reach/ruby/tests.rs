@@ -52,6 +52,20 @@ fn the_standard_library_is_kept_by_what_requires_it() {
 }
 
 #[test]
+fn what_a_compiled_library_requires_lies_in_a_folder_of_its_name() {
+    let files = [
+        ("/app/app.rb", "require 'psych'"),
+        ("/usr/lib/ruby/3.1.0/psych.rb", "require 'psych.so'"),
+        ("/usr/lib/x86_64-linux-gnu/ruby/3.1.0/psych.so", ""),
+        ("/usr/lib/ruby/3.1.0/psych/syntax_error.rb", ""),
+        ("/usr/lib/ruby/3.1.0/csv/row.rb", ""),
+    ];
+    let kept = kept("/usr/bin/ruby3.1", &files);
+    assert!(kept.contains(&"/usr/lib/ruby/3.1.0/psych/syntax_error.rb".to_owned()), "{kept:?}");
+    assert!(!kept.contains(&"/usr/lib/ruby/3.1.0/csv/row.rb".to_owned()), "{kept:?}");
+}
+
+#[test]
 fn a_gem_of_which_one_file_is_required_is_kept_with_its_specification_and_objects() {
     let bundle = "/usr/local/bundle";
     let files = [
