@@ -145,6 +145,7 @@ pub(crate) fn is_module_search(
 
 fn is_python_library(context: &Context<'_>, directory: &ImagePath) -> bool {
     python::is_library(directory)
+        || python::is_of_scripts(directory)
         || context.environment.python_path.iter().any(|path| {
             context.walk(path.as_bytes(), true).found().is_some_and(|found| directory.is_within(found))
         })

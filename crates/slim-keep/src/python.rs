@@ -29,6 +29,12 @@ pub(crate) fn is_library(directory: &ImagePath) -> bool {
         })
 }
 
+/// Whether a directory is one of programs. Python looks for modules beside the script that it runs (`sys.path[0]`), and so
+/// lists the directory of every tool that pip installed.
+pub(crate) fn is_of_scripts(directory: &ImagePath) -> bool {
+    matches!(directory.file_name(), b"bin" | b"sbin")
+}
+
 /// Whether a name in a directory is one that an import could be looking for.
 pub(crate) fn is_module(name: &[u8]) -> bool {
     name == b"__pycache__"

@@ -450,3 +450,15 @@ fn a_python_program_that_imports_much_is_no_sweep() {
     assert!(has(&set, "/usr/lib/python3/dist-packages/p3/m1.py"));
     assert_eq!(set.figures().files, 21);
 }
+
+#[test]
+fn tools_beside_the_script_that_python_runs_are_not_kept_though_it_lists_their_directory() {
+    let tree = MemoryTree::new()
+        .file("/usr/bin/python3.11", 0o755, "x")
+        .file("/opt/venv/bin/serve", 0o755, "x")
+        .file("/opt/venv/bin/pip", 0o755, "x");
+    let trace =
+        Traced::new().process("/usr/bin/python3.11").open("/opt/venv/bin/serve").list("/opt/venv/bin");
+    let set = kept(&trace, &tree);
+    assert!(has(&set, "/opt/venv/bin/serve") && !has(&set, "/opt/venv/bin/pip"));
+}

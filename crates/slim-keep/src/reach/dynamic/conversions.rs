@@ -4,6 +4,7 @@
 //! that the index was asked for, and then the sets that text comes in wherever one looks — Unicode's encodings, Latin 1
 //! and 9, Windows' 1252 — and that of the environment's locale. Others come in by being seen, or by `--include-path`.
 
+use crate::reach::places::library_directories;
 use crate::reach::seeds::Asks;
 use crate::reach::{Via, World};
 use crate::seed::Seed;
@@ -21,6 +22,23 @@ pub(super) fn seeds(world: &World<'_>) -> Result<Vec<Seed>, TreeError> {
     let touched = world.observed.touches.iter().filter_map(|touch| touch.object.as_ref());
     let directories: BTreeSet<ImagePath> =
         touched.filter(|path| path.file_name().starts_with(INDEX)).filter_map(ImagePath::parent).collect();
+    of_directories(world, &directories)
+}
+
+/// The same for a runtime whose programs convert whatever they are given: PHP.
+///
+/// # Errors
+/// When the image's files cannot be read.
+pub(in crate::reach) fn of_runtime(world: &World<'_>) -> Result<Vec<Seed>, TreeError> {
+    let libraries = library_directories(world.context).into_iter();
+    let directories = libraries.map(|library| library.join("gconv"));
+    of_directories(
+        world,
+        &directories.filter(|place| world.context.entry(&place.join(INDEX)).is_some()).collect(),
+    )
+}
+
+fn of_directories(world: &World<'_>, directories: &BTreeSet<ImagePath>) -> Result<Vec<Seed>, TreeError> {
     let mut seeds = Vec::new();
     for directory in directories {
         let index = directory.join(INDEX);
@@ -28,7 +46,7 @@ pub(super) fn seeds(world: &World<'_>) -> Result<Vec<Seed>, TreeError> {
         seeds.push(asks.object(&index));
         seeds.push(asks.object(directory.join("gconv-modules.cache").as_bytes()));
         seeds.push(asks.tree(directory.join("gconv-modules.d").as_bytes()));
-        let modules = modules(world, &directory)?;
+        let modules = modules(world, directory)?;
         for charset in wanted(world) {
             if let Some(module) = modules.get(&simple(&charset)) {
                 let path = directory.join([&module[..], b".so"].concat());

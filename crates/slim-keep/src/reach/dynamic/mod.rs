@@ -4,7 +4,7 @@
 //! converters of character sets, OpenSSL's providers and the other families are what well-known libraries do;
 //! [`plugins`] goes by what the trace shows.
 
-mod conversions;
+pub(in crate::reach) mod conversions;
 mod families;
 mod name_services;
 mod notes;

@@ -8,7 +8,9 @@ mod includes;
 mod ini;
 
 use self::composer::Composer;
+use super::dynamic::conversions;
 use super::places::ending;
+use super::time_zone;
 use super::waiting::Waiting;
 use super::{KeptFile, Rule, World};
 use crate::inspect::File;
@@ -20,13 +22,23 @@ use slim_image::TreeError;
 pub(super) struct Php {
     waiting: Waiting,
     composer: Composer,
+    /// Whether what every program in PHP may ask for is kept already.
+    has_data: bool,
 }
 
 impl Rule for Php {
     fn follow(&mut self, file: &KeptFile<'_>, world: &World<'_>) -> Result<Vec<Seed>, TreeError> {
         let is_runtime = is_runtime(file);
         let texts = self.waiting.hear(file, world.context, is_runtime, is_source(file))?;
-        let mut seeds = if is_runtime { ini::of_runtime(world.context, file.path) } else { Vec::new() };
+        let mut seeds = Vec::new();
+        if is_runtime {
+            seeds.extend(ini::of_runtime(world.context, file.path));
+            if !std::mem::replace(&mut self.has_data, true) {
+                // Debian's PHP has no zones of its own; iconv converts with the C library's tables.
+                seeds.extend(time_zone::all(world.context, file.path));
+                seeds.extend(conversions::of_runtime(world)?);
+            }
+        }
         for (path, text) in texts {
             if ending(path.file_name()) == b"ini" {
                 seeds.extend(ini::seeds(world.context, &path, &text));

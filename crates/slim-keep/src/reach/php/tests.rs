@@ -9,6 +9,23 @@ fn kept(runtime: &str, files: &[(&str, &str)]) -> Vec<String> {
     Run::new(&tree).keep(&[runtime, "/app/index.php"])
 }
 
+#[test]
+fn zones_and_conversions_come_with_the_runtime() {
+    let files = [
+        ("/app/index.php", "<?php"),
+        ("/usr/share/zoneinfo/Europe/Berlin", "TZif"),
+        ("/usr/lib/x86_64-linux-gnu/gconv/gconv-modules", "module ISO-8859-1// INTERNAL ISO8859-1 1\n"),
+        ("/usr/lib/x86_64-linux-gnu/gconv/ISO8859-1.so", ""),
+        ("/usr/lib/x86_64-linux-gnu/gconv/BIG5.so", ""),
+    ];
+    let of_php = kept("/usr/bin/php8.2", &files);
+    for path in ["/usr/share/zoneinfo/Europe/Berlin", "/usr/lib/x86_64-linux-gnu/gconv/ISO8859-1.so"] {
+        assert!(of_php.contains(&path.to_owned()), "{of_php:?}");
+    }
+    assert!(!of_php.iter().any(|path| path.ends_with("BIG5.so")), "{of_php:?}");
+    assert!(kept("/usr/bin/other", &files).is_empty());
+}
+
 const INSTALLED: &str = r#"{"packages": [
     {"name": "a/used", "autoload": {"psr-4": {"Used\\": "src/"}, "files": ["functions.php"]}, "require": {"b/needed": "1"},
      "install-path": "../a/used"},
