@@ -176,6 +176,7 @@ fn is_to_run(reason: &Reason) -> bool {
         Reason::Entrypoint { .. }
             | Reason::Healthcheck { .. }
             | Reason::Included { .. }
+            | Reason::Reachable { .. }
             | Reason::Repaired { .. }
             | Reason::Shebang { .. }
             | Reason::ElfInterpreter { .. }
