@@ -96,17 +96,20 @@ fn an_image_is_built_from_merged_traces_without_being_watched() {
     assert!(slim.contains("www/one") && slim.contains("www/two") && !slim.contains("www/unused"), "{slim:?}");
 
     // What the exercise needs and the traces never showed: the comparison finds it.
+    let refused_name = format!("slimtest-ask-no-{}", std::process::id());
+    context.remove_later(&refused_name);
+    let tag = format!("--tag={refused_name}");
     let fuller = context.run_slim(&[
         "build",
         "--keep=observed",
         "--from-trace=all.json",
         "--exec=cat /www/unused",
         "--verify-rounds=0",
-        "--tag=slimtest-ask-no",
+        &tag,
         &image,
     ]);
     fuller.expect(7);
-    assert_eq!(image_id("slimtest-ask-no"), None);
+    assert_eq!(image_id(&refused_name), None);
     let unverified =
         context.run_slim(&["build", "--keep=observed", "--from-trace=all.json", "--verify=off", &image]);
     assert!(unverified.expect(0).stderr.contains("nothing is run"), "{}", unverified.stderr);
