@@ -45,6 +45,7 @@ pub(super) fn read(text: &[u8]) -> Vec<(u32, Ask)> {
     let mut asks = Vec::new();
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     let mut is_documentation = false;
+    let mut package: Vec<u8> = Vec::new();
     for (number, line) in lines.iter().enumerate() {
         if line.first() == Some(&b'=') && line.get(1).is_some_and(u8::is_ascii_alphabetic) {
             is_documentation = !line.starts_with(b"=cut");
@@ -73,7 +74,10 @@ pub(super) fn read(text: &[u8]) -> Vec<(u32, Ask)> {
             let is_first = begins_statement(&line[..position]);
             let found: Vec<Ask> = match word {
                 b"use" | b"no" if is_first => used(rest, &statement),
-                b"package" | b"class" if is_first => name(rest).map(Ask::Package).into_iter().collect(),
+                b"package" | b"class" if is_first => {
+                    package = name(rest).unwrap_or(package);
+                    name(rest).map(Ask::Package).into_iter().collect()
+                }
                 b"require" => required(rest),
                 b"do" => quoted(rest).map(Ask::File).into_iter().collect(),
                 _ if LOADERS.contains(&std::str::from_utf8(word).unwrap_or_default())
@@ -87,8 +91,23 @@ pub(super) fn read(text: &[u8]) -> Vec<(u32, Ask)> {
             asks.extend(found.into_iter().map(|ask| (at, ask)));
         }
         asks.extend(drivers(line).into_iter().map(|ask| (at, ask)));
+        asks.extend(relatives(line, &package).into_iter().map(|ask| (at, ask)));
     }
     asks
+}
+
+/// Names of modules in strings, of the package's own family: what a module loads by a string eval is mostly a variant of
+/// its own (`Text::CSV_XS`, `Encode::Byte`, `Math::BigInt::Calc`). Names of other families are mostly data.
+fn relatives(line: &[u8], package: &[u8]) -> Vec<Ask> {
+    let family = package.split(|byte| *byte == b':').next().unwrap_or_default();
+    if family.is_empty() || !line.windows(2).any(|pair| pair == b"::") {
+        return Vec::new();
+    }
+    let is_relative = |name: &Vec<u8>| {
+        let is_name = name.iter().all(|byte| is_word(*byte) || *byte == b':') && !name.ends_with(b":");
+        is_name && name != package && name.strip_prefix(family).is_some_and(|rest| rest.starts_with(b"::"))
+    };
+    strings_in(line).into_iter().filter(is_relative).map(Ask::Module).collect()
 }
 
 /// `use …;`
@@ -244,6 +263,14 @@ fn names_in(statement: &[u8]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_of_the_own_family_in_a_string_counts_and_a_strangers_does_not() {
+        let text = b"package Text::CSV;\nmy $xs = 'Text::CSV_XS'; my $other = 'Data::Dumper'; my $self = 'Text::CSV';\n";
+        let asks: Vec<Ask> = read(text).into_iter().map(|(_, ask)| ask).collect();
+        assert_eq!(asks, [Ask::Package(b"Text::CSV".to_vec()), Ask::Module(b"Text::CSV_XS".to_vec())]);
+        assert!(read(b"my $xs = 'Text::CSV_XS';\n").is_empty(), "a script has no family");
+    }
 
     fn asks(text: &str) -> Vec<String> {
         let show = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
