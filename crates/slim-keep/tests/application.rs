@@ -105,6 +105,18 @@ fn what_no_package_owns_and_no_layer_of_the_base_holds_is_kept_untouched() {
 }
 
 #[test]
+fn commands_of_the_application_bring_their_interpreter_and_its_developers_scripts_do_not() {
+    let script = "#!/bin/sh\n";
+    let of_the_application = |path: &str| {
+        let tree = image().file("/bin/sh", 0o755, "x").at(1, "/bin/sh").file(path, 0o755, script);
+        kept(&tree.at(2, path))
+    };
+    assert!(has(&of_the_application("/app/bin/report"), "/bin/sh"));
+    let set = of_the_application("/app/tools/report");
+    assert!(has(&set, "/app/tools/report") && !has(&set, "/bin/sh"));
+}
+
+#[test]
 fn nothing_of_this_is_kept_where_only_the_observed_is() {
     let set = with(&image(), &Traced::new(), &Config::default(), &origin(), &Settings::default());
     assert!(own(&set).is_empty() && set.notes.is_empty());

@@ -113,14 +113,20 @@ struct Files<'a> {
     installed: BTreeMap<PackageId, usize>,
 }
 
+/// Whether the application is likely to run a file of its own: an executable in a folder of programs. Scripts elsewhere
+/// (`tools/`, `scripts/`) are as often those of its developers, and would bring shells and what they call.
+fn is_command(path: &ImagePath, entry: &Entry) -> bool {
+    let is_of_programs =
+        path.parent().is_some_and(|parent| matches!(parent.file_name(), b"bin" | b"libexec" | b"sbin"));
+    is_of_programs && entry.mode & 0o111 != 0
+}
+
 impl Files<'_> {
     fn seeds(&self, path: &ImagePath, entry: &Entry) -> Vec<Seed> {
         let Some(from) = self.application(path, entry) else { return Vec::new() };
-        own_seeds(
-            path,
-            entry,
-            Reason::Reachable { via: Via::Application, from, line: None, what: String::new() },
-        )
+        let reason = Reason::Reachable { via: Via::Application, from, line: None, what: String::new() };
+        let is_command = is_command(path, entry);
+        own_seeds(path, entry, reason).into_iter().map(|seed| Seed { run: is_command, ..seed }).collect()
     }
 
     /// The folder that makes a file the application's, or itself; `None` where it is none of its files.

@@ -40,6 +40,10 @@ const LOADERS: [&str; 14] = [
     "with",
 ];
 
+/// `open … '<:encoding(UTF-8)'`: what Perl itself loads for it.
+const ENCODING_LAYER: &[u8] = b":encoding(";
+const OF_ENCODING_LAYERS: [&[u8]; 2] = [b"PerlIO", b"PerlIO::encoding"];
+
 /// Everything asked for, with its line.
 pub(super) fn read(text: &[u8]) -> Vec<(u32, Ask)> {
     let mut asks = Vec::new();
@@ -91,6 +95,9 @@ pub(super) fn read(text: &[u8]) -> Vec<(u32, Ask)> {
             asks.extend(found.into_iter().map(|ask| (at, ask)));
         }
         asks.extend(drivers(line).into_iter().map(|ask| (at, ask)));
+        if line.windows(ENCODING_LAYER.len()).any(|part| part == ENCODING_LAYER) {
+            asks.extend(OF_ENCODING_LAYERS.map(|name| (at, Ask::Module(name.to_vec()))));
+        }
         asks.extend(relatives(line, &package).into_iter().map(|ask| (at, ask)));
     }
     asks
@@ -263,6 +270,13 @@ fn names_in(statement: &[u8]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layer_of_encodings_asks_for_the_modules_that_perl_loads_for_it() {
+        let asks: Vec<Ask> =
+            read(b"open my $file, '<:encoding(UTF-8)', $path;").into_iter().map(|(_, ask)| ask).collect();
+        assert_eq!(asks, [Ask::Module(b"PerlIO".to_vec()), Ask::Module(b"PerlIO::encoding".to_vec())]);
+    }
 
     #[test]
     fn a_module_of_the_own_family_in_a_string_counts_and_a_strangers_does_not() {
