@@ -40,9 +40,9 @@ const LOADERS: [&str; 14] = [
     "with",
 ];
 
-/// `open … '<:encoding(UTF-8)'`: what Perl itself loads for it.
+/// `open … '<:encoding(UTF-8)'`: what Perl itself loads for it, and for a string that is read as a file, which no text shows.
 const ENCODING_LAYER: &[u8] = b":encoding(";
-const OF_ENCODING_LAYERS: [&[u8]; 2] = [b"PerlIO", b"PerlIO::encoding"];
+const OF_ENCODING_LAYERS: [&[u8]; 3] = [b"PerlIO", b"PerlIO::encoding", b"PerlIO::scalar"];
 
 /// Everything asked for, with its line.
 pub(super) fn read(text: &[u8]) -> Vec<(u32, Ask)> {
@@ -275,7 +275,7 @@ mod tests {
     fn a_layer_of_encodings_asks_for_the_modules_that_perl_loads_for_it() {
         let asks: Vec<Ask> =
             read(b"open my $file, '<:encoding(UTF-8)', $path;").into_iter().map(|(_, ask)| ask).collect();
-        assert_eq!(asks, [Ask::Module(b"PerlIO".to_vec()), Ask::Module(b"PerlIO::encoding".to_vec())]);
+        assert_eq!(asks, OF_ENCODING_LAYERS.map(|name| Ask::Module(name.to_vec())));
     }
 
     #[test]
