@@ -63,7 +63,7 @@ pub fn keep_with(
     seeds.extend(system::seeds(settings));
     seeds.extend_from_slice(more);
 
-    let world = World::new(&context, &seen, config, origin, settings.base_layers);
+    let world = World::new(&context, &seen, origin, settings.base_layers);
     let mut set = close_with(seeds, &context, &mut Reach::new(settings.level, world))?;
     count_cost(&mut set);
     let is_kept = |path: &ImagePath| set.contains(path);

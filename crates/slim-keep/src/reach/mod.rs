@@ -46,7 +46,7 @@ use crate::reason::{Reason, Via};
 use crate::seed::{Extent, Seed};
 use crate::settings::Level;
 use slim_image::path::escape;
-use slim_image::{Config, Entry, ImagePath, Kind, TreeError};
+use slim_image::{Entry, ImagePath, Kind, TreeError};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -94,7 +94,6 @@ pub(crate) type Kept = BTreeMap<ImagePath, BTreeSet<Reason>>;
 pub(crate) struct World<'a> {
     pub context: &'a Context<'a>,
     pub observed: &'a Observed<'a>,
-    pub config: &'a Config,
     pub origin: &'a Origin,
     /// How many layers the base has, where the user says so.
     pub base_layers: Option<usize>,
@@ -105,11 +104,10 @@ impl<'a> World<'a> {
     pub(crate) fn new(
         context: &'a Context<'a>,
         observed: &'a Observed<'a>,
-        config: &'a Config,
         origin: &'a Origin,
         base_layers: Option<usize>,
     ) -> Self {
-        Self { context, observed, config, origin, base_layers, packages: OnceCell::new() }
+        Self { context, observed, origin, base_layers, packages: OnceCell::new() }
     }
 
     /// Who owns what, read once for all rules.

@@ -38,7 +38,7 @@ impl Rule for Application {
     fn begin(&mut self, world: &World<'_>) -> Result<Vec<Seed>, TreeError> {
         let packages = world.packages()?;
         let base = Base::find(world.context.tree, world.origin, world.base_layers);
-        let places = Places::find(world.context, world.observed, world.config, base.layers().is_none());
+        let places = Places::find(world.context, world.observed, base.layers().is_none());
         let files = Files {
             world,
             packages,

@@ -9,7 +9,7 @@ use crate::entrypoint;
 use crate::listing::is_fundamental;
 use crate::observed::{Observed, counts};
 use crate::python;
-use slim_image::{Config, Entry, ImagePath, Kind};
+use slim_image::{Entry, ImagePath, Kind};
 use slim_trace::Access;
 use std::collections::BTreeSet;
 
@@ -167,19 +167,14 @@ pub(super) struct Places {
 
 impl Places {
     /// `narrow`: nobody knows which layers are the base's, so that only folders that the application surely has count.
-    pub(super) fn find(
-        context: &Context<'_>,
-        observed: &Observed<'_>,
-        config: &Config,
-        narrow: bool,
-    ) -> Self {
+    pub(super) fn find(context: &Context<'_>, observed: &Observed<'_>, narrow: bool) -> Self {
         let mut places = Self { opened: BTreeSet::new(), prefixes: prefixes(context), narrow };
         let working_directory = context.environment.working_directory.as_bytes();
         let working_directory = context.walk(working_directory, true).found().cloned();
         let own = |folder: &ImagePath| !is_fundamental(context, folder) && !is_whole_system(folder);
         places.opened.extend(working_directory.filter(own));
         if narrow {
-            places.opened.extend(named(context, config).filter(|folder| own(folder) && !is_system(folder)));
+            places.opened.extend(named(context).filter(|folder| own(folder) && !is_system(folder)));
         }
         let read: BTreeSet<ImagePath> = read_from(context, observed).collect();
         for folder in read.into_iter().filter(|folder| own(folder) && !is_base_of_homes(folder)) {
@@ -281,8 +276,8 @@ fn is_base_of_homes(folder: &ImagePath) -> bool {
 }
 
 /// The folders of what the command line names, and those that it names itself.
-fn named(context: &Context<'_>, config: &Config) -> impl Iterator<Item = ImagePath> {
-    let seeds = entrypoint::seeds(context, config, false).into_iter();
+fn named(context: &Context<'_>) -> impl Iterator<Item = ImagePath> {
+    let seeds = entrypoint::seeds(context, &context.config, false).into_iter();
     seeds.filter_map(|seed| {
         let found = context.walk(&seed.path, true).found()?.clone();
         if context.entry(&found)?.is_directory() {
@@ -359,14 +354,14 @@ fn has_runtime(context: &Context<'_>, lib: &ImagePath) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slim_image::MemoryTree;
+    use slim_image::{Config, MemoryTree};
     use slim_trace::Trace;
 
     fn of(tree: &MemoryTree, working_dir: &str, path: &str) -> Option<String> {
         let config = Config { working_dir: working_dir.to_owned(), ..Config::default() };
         let context = Context::new(tree, &config);
         let trace = Trace::empty("sha256:00");
-        let places = Places::find(&context, &Observed::new(&trace, &context), &config, false);
+        let places = Places::find(&context, &Observed::new(&trace, &context), false);
         places.of(&path.into()).map(|folder| folder.to_string())
     }
 
