@@ -25,7 +25,9 @@ run_options=("$@")
 
 clean_up() {
     local id
-    for id in "${check_containers[@]}"; do docker rm --force --volumes "$id" >/dev/null 2>&1 || true; done
+    for id in "${check_containers[@]}"; do
+        docker rm --force --volumes "$id" >/dev/null 2>"$check_directory/error" || cat "$check_directory/error" >&2
+    done
     rm -rf "$check_directory"
 }
 trap clean_up EXIT

@@ -136,7 +136,11 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         for image in &self.images {
-            let _ = Command::new("docker").args(["rmi", "-f", image]).output();
+            let removed = Command::new("docker").args(["rmi", "-f", image]).output().unwrap();
+            let reason = String::from_utf8_lossy(&removed.stderr);
+            if !removed.status.success() && !reason.contains("No such image") {
+                eprintln!("{image} could not be removed: {reason}");
+            }
         }
     }
 }
@@ -214,7 +218,26 @@ impl Holdings {
         while Self::now() != *self && began.elapsed() < LETS_GO_WITHIN {
             std::thread::sleep(Duration::from_millis(50));
         }
-        assert_eq!(Self::now(), *self, "{when}");
+        let differences = self.differences(&Self::now());
+        assert!(differences.is_empty(), "{when}: {}", differences.join("; "));
+    }
+
+    /// What is held now and was not, and the other way round, a phrase each.
+    fn differences(&self, now: &Self) -> Vec<String> {
+        let kinds = [
+            ("container", &self.containers, &now.containers),
+            ("image", &self.images, &now.images),
+            ("volume", &self.volumes, &now.volumes),
+            ("network", &self.networks, &now.networks),
+            ("mount", &self.mounts, &now.mounts),
+            ("control group", &self.control_groups, &now.control_groups),
+        ];
+        let mut found = Vec::new();
+        for (kind, before, after) in kinds {
+            found.extend(after.difference(before).map(|one| format!("{kind} {one} was left behind")));
+            found.extend(before.difference(after).map(|one| format!("{kind} {one} is gone")));
+        }
+        found
     }
 }
 
