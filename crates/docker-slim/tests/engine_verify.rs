@@ -364,6 +364,22 @@ fn a_failed_verification_is_one_json_document_with_its_differences() {
 }
 
 #[test]
+fn a_program_that_keeps_roots_rights_without_a_file_is_refused() {
+    if !engine_is_here() {
+        return;
+    }
+    let mut context = Context::new();
+    let script = "#!/bin/sh\ntrap 'exit 0' TERM\n[ -e /etc/drop ] && as='-u 33:33'\n\
+                  httpd -f -p 8000 -h /www $as &\nwait\n";
+    let files = [("/work", 0o755, script), ("/etc/drop", 0o644, ""), ("/www/index.html", 0o644, "hello")];
+    let image = context.busybox_image(&unique("dropped"), &files, &[r#"CMD ["/work"]"#, "EXPOSE 8000"]);
+    let refused = run_cleanly(&context, &["build", "--exclude-pattern=/etc/drop", &image]);
+    refused.expect(7);
+    assert!(refused.stderr.contains("missing: user 33, group 33"), "{}", refused.stderr);
+    run_cleanly(&context, &["build", &image]).expect(0);
+}
+
+#[test]
 fn a_build_that_is_given_up_during_verification_leaves_nothing_behind() {
     if !engine_is_here() {
         return;

@@ -8,9 +8,10 @@ use crate::host;
 use crate::inside;
 use crate::judgement::{self, Verdict};
 use crate::observe::{self, Subject, with};
+use crate::processes::{acting, is_alive};
 use crate::progress::{Running, Stage};
 use crate::settings::ContinueAfter;
-use crate::verify::{Behaviour, is_alive};
+use crate::verify::{Behaviour, acts_as};
 use slim_probe::{HttpSettings, Others, Outcome, Progress, Target};
 use slim_report::{ExecReport, ExerciseReport, HttpReport};
 use slim_trace::{Phase, Transport};
@@ -131,7 +132,9 @@ async fn drive(
     }
     hold(subject, stage, began).await?;
     until_quiet(subject, QUIET_LISTENING, SETTLE_AT_LAST).await;
+    let before = acting(subject.pid);
     behaviour.listens = listening(subject, cancel).await?;
+    behaviour.acts_as = acts_as(&before, &acting(subject.pid));
     Ok(exercised)
 }
 

@@ -17,6 +17,7 @@ mod origin;
 mod person;
 mod pipeline;
 mod policy;
+mod processes;
 mod progress;
 mod repair;
 mod rounds;

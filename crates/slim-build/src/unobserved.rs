@@ -6,7 +6,7 @@
 
 use crate::error::BuildError;
 use crate::observe::{self, Shared};
-use crate::verify::processor_time;
+use crate::processes::processor_time;
 use slim_engine::{ContainerId, Engine};
 use slim_image::SourceImage;
 use slim_sensor::{Observer, SensorError, Started};

@@ -139,7 +139,7 @@ impl Drop for Context {
             let removed = Command::new("docker").args(["rmi", "-f", image]).output().unwrap();
             let reason = String::from_utf8_lossy(&removed.stderr);
             if !removed.status.success() && !reason.contains("No such image") {
-                eprintln!("{image} could not be removed: {reason}");
+                println!("{image} could not be removed: {reason}");
             }
         }
     }

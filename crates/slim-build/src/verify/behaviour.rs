@@ -3,6 +3,7 @@
 //! Invariant: only what two runs of the fat image have in common counts. Without a second run everything counts.
 
 use crate::host::Tested;
+use crate::processes::{Acting, Credentials};
 use slim_probe::{ExecDifference, ExecExchange, Recording, compare, compare_exec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,6 +22,8 @@ pub struct Behaviour {
     pub health: Option<i64>,
     /// TCP ports that it listened on when the exercise was over.
     pub listens: BTreeSet<u16>,
+    /// Whom its processes acted as when the exercise was over, and what they might.
+    pub acts_as: BTreeSet<Credentials>,
     /// What became of the user's own tests (`--verify-cmd`), in order.
     pub tests: Vec<Tested>,
     pub ending: Ending,
@@ -30,6 +33,12 @@ pub struct Behaviour {
     pub read_only: Option<Life>,
     /// Its last log lines, for a person.
     pub log: String,
+}
+
+/// Whom the processes acted as that were there at both of two moments: those that live on, not a passing helper.
+#[must_use]
+pub fn acts_as(before: &Acting, after: &Acting) -> BTreeSet<Credentials> {
+    before.intersection(after).map(|(_, credentials)| credentials.clone()).collect()
 }
 
 /// What a start that is looked at no further came to.
@@ -115,6 +124,11 @@ pub enum Difference {
     Silent {
         port: u16,
     },
+    /// Its processes act as others: as whom, and as whom they should.
+    ActsAs {
+        missing: BTreeSet<Credentials>,
+        unexpected: BTreeSet<Credentials>,
+    },
     Answer(slim_probe::Difference),
     Command(ExecDifference),
     Health {
@@ -165,6 +179,7 @@ pub fn differences(fat: &Behaviour, again: Option<&Behaviour>, slim: &Behaviour)
     let has_died = differences.iter().any(|difference| matches!(difference, Difference::Died { .. }));
     if !has_died {
         differences.extend(silent(fat, again, slim));
+        differences.extend(other_actors(fat, again, slim));
     }
     // Of one that does not come up, or ends otherwise, later starts say the same once more.
     let is_well = differences.is_empty();
@@ -279,6 +294,23 @@ fn silent(fat: &Behaviour, again: Option<&Behaviour>, slim: &Behaviour) -> Vec<D
         .collect()
 }
 
+/// Processes of the one that act as none of the other. What one run of the fat image had and the other did not may be
+/// missing; new ones count only where the two runs had the same.
+fn other_actors(fat: &Behaviour, again: Option<&Behaviour>, slim: &Behaviour) -> Option<Difference> {
+    let again = again.unwrap_or(fat);
+    if slim.acts_as.is_empty() {
+        return None;
+    }
+    let stable: BTreeSet<_> = fat.acts_as.intersection(&again.acts_as).cloned().collect();
+    let missing: BTreeSet<_> = stable.difference(&slim.acts_as).cloned().collect();
+    let unexpected: BTreeSet<_> = if fat.acts_as == again.acts_as {
+        slim.acts_as.difference(&fat.acts_as).cloned().collect()
+    } else {
+        BTreeSet::new()
+    };
+    (!missing.is_empty() || !unexpected.is_empty()).then_some(Difference::ActsAs { missing, unexpected })
+}
+
 /// Compares lines without their order, since stdout and stderr mix by chance. Lines that one run of the fat image wrote
 /// and the other did not may be missing; new ones count only where the two runs wrote the same.
 fn output(fat: &[u8], again: Option<&[u8]>, slim: &[u8]) -> Option<Difference> {
@@ -324,6 +356,13 @@ impl fmt::Display for Difference {
                 write_lines(formatter, "new", unexpected)
             }
             Self::Silent { port } => write!(formatter, "nothing listens on port {port}"),
+            Self::ActsAs { missing, unexpected } => {
+                formatter.write_str("its processes act as others:")?;
+                let lines =
+                    |who: &BTreeSet<Credentials>| who.iter().map(ToString::to_string).collect::<Vec<_>>();
+                write_lines(formatter, "missing", &lines(missing))?;
+                write_lines(formatter, "new", &lines(unexpected))
+            }
             Self::Answer(difference) => difference.fmt(formatter),
             Self::Command(difference) => difference.fmt(formatter),
             Self::Health { expected, found: Some(found) } => {

@@ -11,9 +11,8 @@ mod reference;
 mod trial;
 mod watch;
 
-pub use behaviour::{Behaviour, Difference, Ending};
+pub use behaviour::{Behaviour, Difference, Ending, acts_as};
 pub(crate) use plan::Plan;
-pub(crate) use quiet::{is_alive, processor_time};
 pub use reference::{Reference, reference};
 pub use watch::Watch;
 

@@ -1,12 +1,13 @@
 //! One run of the program beside the observed one: the same requests and commands, and what came of them.
 
-use super::behaviour::{Behaviour, Ending, Life};
+use super::behaviour::{Behaviour, Ending, Life, acts_as};
 use super::plan::Plan;
-use super::quiet::{is_alive, until_quiet};
+use super::quiet::until_quiet;
 use super::watch::{Watch, both, watched};
 use crate::error::{BuildError, blocking};
 use crate::exercise::{CancelOnDrop, QUIET, QUIET_LISTENING, SETTLE_AT_LAST};
 use crate::observe;
+use crate::processes::{acting, is_alive};
 use crate::{host, inside};
 use slim_engine::{ContainerId, ContainerSpec, Engine, EngineError};
 use slim_probe::{CancelFlag, Others, ProbeError, Target};
@@ -187,8 +188,12 @@ impl Trial<'_> {
         }
         self.test(behaviour, host_commands).await?;
         until_quiet(pid, QUIET_LISTENING, SETTLE_AT_LAST).await;
+        let before = acting(pid);
         match self.listening(&target, Duration::ZERO, Others::Briefly).await? {
-            Some(ports) if is_alive(pid) => behaviour.listens = ports.into_iter().collect(),
+            Some(ports) if is_alive(pid) => {
+                behaviour.listens = ports.into_iter().collect();
+                behaviour.acts_as = acts_as(&before, &acting(pid));
+            }
             _ => return Ok(Err(Over)),
         }
         Ok(Ok(()))

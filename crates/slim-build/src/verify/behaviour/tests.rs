@@ -191,3 +191,24 @@ fn a_test_of_the_user_decides_by_its_exit_code_and_shows_its_output() {
     );
     assert_eq!(told(&stopped(0), None, &test(None)).len(), 1);
 }
+
+fn acting(users: &[u32]) -> Behaviour {
+    let acts_as = users.iter().map(|&user| Credentials { user, ..Credentials::default() }).collect();
+    Behaviour { acts_as, ..stopped(0) }
+}
+
+#[test]
+fn a_program_that_keeps_roots_rights_is_another_one() {
+    let fat = acting(&[999]);
+    assert_eq!(
+        told(&fat, Some(&fat), &acting(&[0])),
+        ["its processes act as others:\n  missing: user 999, group 0\n  new: user 0, group 0"]
+    );
+}
+
+#[test]
+fn a_helper_that_only_one_run_of_the_fat_image_has_is_not_missed() {
+    assert_eq!(told(&acting(&[0, 33]), Some(&acting(&[33])), &acting(&[33])), [""; 0]);
+    assert_eq!(told(&acting(&[33]), Some(&acting(&[33])), &acting(&[0, 33])).len(), 1);
+    assert_eq!(told(&acting(&[33]), Some(&acting(&[33, 34])), &acting(&[0, 33])), [""; 0]);
+}
