@@ -117,9 +117,13 @@ impl Gathered {
         true
     }
 
-    /// Ends a round of reading: forgets the process ids of those that had ended before it. What fanotify has to say of
-    /// them has been read by now; the next one under that id is somebody else.
-    pub fn forget_ended(&mut self) {
+    /// Ends a round of reading. `caught_up`: nothing of fanotify's waited to be read when the round began. Then the
+    /// process ids of those that had ended before it are forgotten: what fanotify has to say of them has been read by
+    /// now, and the next one under that id is somebody else. On a busy machine its queue may be many rounds long.
+    pub fn end_round(&mut self, caught_up: bool) {
+        if !caught_up {
+            return;
+        }
         for (tgid, process) in std::mem::replace(&mut self.ended_before, std::mem::take(&mut self.ended)) {
             if self.current.get(&tgid) == Some(&process) {
                 self.current.remove(&tgid);
@@ -331,10 +335,21 @@ mod tests {
         assert!(!gathered.opened(PID, b"/a", false), "of nobody we know");
         exec(&mut gathered, b"/bin/sh", b"");
         gathered.take(Event::Exit(header(1, 0)), None);
-        gathered.forget_ended();
+        gathered.end_round(true);
         assert!(gathered.opened(PID, b"/a", false));
-        gathered.forget_ended();
+        gathered.end_round(true);
         assert!(!gathered.opened(PID, b"/a", false), "the process id may be somebody else's by now");
+    }
+
+    #[test]
+    fn opens_that_wait_behind_many_others_still_count() {
+        let mut gathered = Gathered::new();
+        exec(&mut gathered, b"/bin/sh", b"");
+        gathered.take(Event::Exit(header(1, 0)), None);
+        for _ in 0..10 {
+            gathered.end_round(false);
+        }
+        assert!(gathered.opened(PID, b"/a", false));
     }
 
     #[test]
