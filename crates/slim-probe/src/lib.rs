@@ -27,6 +27,7 @@ mod recording;
 mod replay;
 mod session;
 mod settings;
+mod sock_diag;
 mod spec;
 mod tls;
 mod upload;
