@@ -31,6 +31,7 @@ mod sock_diag;
 mod spec;
 mod tls;
 mod upload;
+mod websocket;
 
 pub use command::{CommandError, ProbeCommand};
 pub use compare::{Aspect, Difference, compare};
