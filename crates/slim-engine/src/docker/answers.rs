@@ -31,6 +31,12 @@ pub(super) struct Version {
     components: Vec<Component>,
 }
 
+impl Version {
+    pub fn is_podman(&self) -> bool {
+        self.components.iter().any(|component| component.name.starts_with("Podman"))
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct Component {
@@ -107,7 +113,7 @@ pub(super) fn description(
         None if runtime == "runc" => info.runc_commit.id,
         None => String::new(),
     };
-    let podman = version.components.iter().any(|component| component.name.starts_with("Podman"));
+    let podman = version.is_podman();
     EngineDescription {
         name: if podman { "podman" } else { "docker" }.to_owned(),
         version: version.version,

@@ -5,6 +5,7 @@ mod calls;
 mod create;
 mod images;
 mod list;
+mod podman;
 mod processes;
 
 use crate::endpoint::Endpoint;
@@ -90,7 +91,17 @@ impl DockerEngine {
         } else {
             std::collections::BTreeSet::new()
         };
-        let body = create::body(spec, &exposed);
+        let mut body = create::body(spec, &exposed);
+        // Read while the container is made, and then no more.
+        let _profiles = if podman::has_profile_inside(&body) && self.is_podman().await? {
+            let failed = |source: std::io::Error| EngineError::CreateFailed {
+                image: spec.image.clone(),
+                reason: format!("write its seccomp profile for Podman: {source}"),
+            };
+            podman::profiles_by_path(&mut body).map_err(failed)?
+        } else {
+            Vec::new()
+        };
         let options = CreateContainerOptions { name: spec.name.clone(), ..CreateContainerOptions::default() };
         let action = || format!("create a container of {}", spec.image);
         match self.timed(&action, self.docker.create_container(Some(options), body)).await {
@@ -110,6 +121,11 @@ impl DockerEngine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    async fn is_podman(&self) -> Result<bool> {
+        let version: answers::Version = self.ask("ask the engine for its version", "/version").await?;
+        Ok(version.is_podman())
     }
 
     /// Where it is.
