@@ -70,8 +70,8 @@ impl Context {
         self.folder.path().join(name)
     }
 
-    /// Makes an image of a busybox and these files (path, mode, contents), with Dockerfile instructions.
-    pub fn busybox_image(&mut self, name: &str, files: &[(&str, u32, &str)], changes: &[&str]) -> String {
+    /// Makes a root file system of a busybox and these files (path, mode, contents); the archive of it.
+    pub fn busybox_archive(&self, name: &str, files: &[(&str, u32, &str)]) -> PathBuf {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let root = self.path(&format!("root-{name}"));
         for folder in ["bin", "etc", "tmp"] {
@@ -103,6 +103,12 @@ impl Context {
                 ".",
             ],
         );
+        tar
+    }
+
+    /// Makes an image of a busybox and these files (path, mode, contents), with Dockerfile instructions.
+    pub fn busybox_image(&mut self, name: &str, files: &[(&str, u32, &str)], changes: &[&str]) -> String {
+        let tar = self.busybox_archive(name, files);
         let image = format!("slimtest-{name}");
         let mut arguments = vec!["import"];
         for change in changes {
