@@ -30,15 +30,22 @@ pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result
 }
 
 fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Failure> {
-    let mut report = with_engine(global, &work.settings.run, async |engine, terminal, outside| {
-        fat_image::prepare(engine, &work.fat_image, terminal, outside).await?;
-        let report = match outcome {
-            Outcome::Image => slim_build::build(engine, &work.settings, terminal, outside).await?,
-            Outcome::ProfileOnly => slim_build::profile(engine, &work.settings, terminal, outside).await?,
-        };
-        remove_fat_image(engine, &work.fat_image).await?;
-        Ok(report)
-    })?;
+    let mut report = with_engine(
+        global,
+        &work.settings.run,
+        Some(&work.settings.target),
+        async |engine, terminal, outside| {
+            fat_image::prepare(engine, &work.fat_image, terminal, outside).await?;
+            let report = match outcome {
+                Outcome::Image => slim_build::build(engine, &work.settings, terminal, outside).await?,
+                Outcome::ProfileOnly => {
+                    slim_build::profile(engine, &work.settings, terminal, outside).await?
+                }
+            };
+            remove_fat_image(engine, &work.fat_image).await?;
+            Ok(report)
+        },
+    )?;
     if work.remove_artifacts {
         remove_artifacts(&mut report, work.settings.copy_meta_artifacts.as_deref())?;
     }

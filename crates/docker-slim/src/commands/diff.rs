@@ -35,6 +35,14 @@ pub fn run(global: &GlobalArguments, arguments: &DiffArguments) -> Result<(), Fa
     }
 }
 
+/// The image to be found in an engine.
+fn image_of(side: &TreeSource) -> Option<&str> {
+    match side {
+        TreeSource::Image(reference) => Some(reference),
+        TreeSource::Archive(_) => None,
+    }
+}
+
 fn trees(
     global: &GlobalArguments,
     before: &TreeSource,
@@ -44,7 +52,7 @@ fn trees(
         return Ok(compare_archives(before, after)?);
     }
     let reading: Reading = settings::reading(global)?;
-    with_engine(global, &reading.run, async |engine, terminal, outside| {
+    with_engine(global, &reading.run, image_of(after), async |engine, terminal, outside| {
         Ok(compare_images(engine, &reading, (before, after), terminal, outside).await?)
     })
 }

@@ -14,6 +14,13 @@ pub fn endpoint_inputs(global: &GlobalArguments) -> Result<EndpointInputs, Failu
     inputs(global, &|name| env::var(name).ok())
 }
 
+/// Whether flags or the environment say where the engine is.
+pub fn names_an_address(global: &GlobalArguments, inputs: &EndpointInputs) -> bool {
+    let is_given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    let texts = [&inputs.host_flag, &inputs.context_flag, &inputs.docker_host, &inputs.docker_context];
+    texts.into_iter().any(is_given) || global.tls == Some(true)
+}
+
 fn inputs(
     global: &GlobalArguments,
     environment: &dyn Fn(&str) -> Option<String>,

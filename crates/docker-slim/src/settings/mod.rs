@@ -16,7 +16,7 @@ mod trace;
 mod verify;
 
 pub use diff::Side;
-pub use endpoint::endpoint_inputs;
+pub use endpoint::{endpoint_inputs, names_an_address};
 pub use explain::{Question, explain};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
@@ -37,7 +37,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 const BUFFER_BYTES: u32 = 8 << 20;
 
 /// This program's own file.
-const OWN_BINARY: &str = "/proc/self/exe";
+pub const OWN_BINARY: &str = "/proc/self/exe";
 
 /// What `build` or `profile` does, around the pipeline.
 #[derive(Debug)]
@@ -90,6 +90,11 @@ pub fn reading(global: &GlobalArguments) -> Result<Reading, Failure> {
 
 fn state_path(global: &GlobalArguments) -> PathBuf {
     global.state_path.clone().unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// Where the embedded engine's store lies.
+pub fn store_root(global: &GlobalArguments) -> PathBuf {
+    global.store_root.clone()
 }
 
 fn common(
