@@ -1,5 +1,6 @@
 //! Unpacking what only root may make: whiteouts, devices, owners, attributes. Needs root and a file system with `trusted.`
 //! attributes below the folder for temporary files.
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
 use slim_image::unpack::{Limits, unpack_layer};
 use slim_image::{Digest, ImagePath, ImageTree, Kind, OverlayTree};

@@ -22,16 +22,17 @@ pub async fn choose(
     let embedded = || -> Result<Box<dyn Engine>, EngineError> {
         Ok(Box::new(EmbeddedEngine::new(Store::open(&root)?, settings::OWN_BINARY)))
     };
-    let is_named = settings::names_an_address(global, &inputs);
     match global.engine {
-        EngineName::Embedded if is_named => {
+        EngineName::Embedded if settings::flags_name_an_address(global) => {
             return Err(Failure::usage(
                 "choose an engine: --engine embedded has no address, and one is given",
             ));
         }
         EngineName::Embedded => return embedded().map_err(failed),
         EngineName::Docker => return slim_engine::connect(&inputs).await.map_err(failed),
-        EngineName::Auto if is_named => return slim_engine::connect(&inputs).await.map_err(failed),
+        EngineName::Auto if settings::names_an_address(global, &inputs) => {
+            return slim_engine::connect(&inputs).await.map_err(failed);
+        }
         EngineName::Auto => {}
     }
     let docker = match slim_engine::connect(&inputs).await {

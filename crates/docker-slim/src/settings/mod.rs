@@ -16,7 +16,7 @@ mod trace;
 mod verify;
 
 pub use diff::Side;
-pub use endpoint::{endpoint_inputs, names_an_address};
+pub use endpoint::{endpoint_inputs, flags_name_an_address, names_an_address};
 pub use explain::{Question, explain};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};

@@ -7,6 +7,7 @@ use super::store::StoredImage;
 use crate::mounts::{Mount, MountSource};
 use crate::ports::{Protocol, PublishPort, parse_key};
 use crate::spec::{ContainerSpec, Overrides, Security};
+use slim_image::Digest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -43,7 +44,7 @@ pub(super) fn settle(spec: &ContainerSpec, image: &StoredImage, id: &str) -> Res
         env: environment(&hostname, &config.env, &overrides.env),
         user: overrides.user.clone().unwrap_or_else(|| config.user.clone()),
         working_directory: working_directory(overrides.workdir.as_deref().unwrap_or(&config.working_dir))?,
-        mounts: mounts(overrides, &config.volumes)?,
+        mounts: mounts(id, overrides, &config.volumes)?,
         tmpfs: tmpfs(overrides, &spec.security),
         ports: if network == Network::Own { ports(spec, &config.exposed_ports)? } else { Vec::new() },
         hostname,
@@ -131,7 +132,11 @@ fn working_directory(path: &str) -> Result<String, String> {
     }
 }
 
-fn mounts(overrides: &Overrides, image_volumes: &BTreeSet<String>) -> Result<Vec<RecordedMount>, String> {
+fn mounts(
+    id: &str,
+    overrides: &Overrides,
+    image_volumes: &BTreeSet<String>,
+) -> Result<Vec<RecordedMount>, String> {
     let mut mounts: BTreeMap<String, RecordedMount> = BTreeMap::new();
     let place = |target: &str| format!("/{}", target.trim_matches('/'));
     for mount in &overrides.mounts {
@@ -173,13 +178,14 @@ fn mounts(overrides: &Overrides, image_volumes: &BTreeSet<String>) -> Result<Vec
             mounts.entry(target.clone()).or_insert(RecordedMount { target, source, read_only: false });
         }
     }
-    let number = |(number, mut mount): (usize, RecordedMount)| {
+    let named = |mut mount: RecordedMount| {
         if let RecordedSource::Anonymous(name) = &mut mount.source {
-            *name = number.to_string();
+            // As other engines call them, by which the sensor tells them from volumes that the user gave.
+            *name = Digest::of(format!("{id} {}", mount.target)).hex();
         }
         mount
     };
-    Ok(mounts.into_values().enumerate().map(number).collect())
+    Ok(mounts.into_values().map(named).collect())
 }
 
 fn is_volume_name(name: &str) -> bool {
@@ -265,7 +271,7 @@ fn security(security: &Security) -> Result<Settled, String> {
 pub(super) mod tests {
     use super::*;
     use slim_image::archive::{ImageConfig, RootFs};
-    use slim_image::{Config, Descriptor, Digest};
+    use slim_image::{Config, Descriptor};
     use std::path::Path;
 
     const ID: &str = "0123456789abcdef0123456789abcdef";

@@ -231,7 +231,12 @@ fn run(
 /// libcontainer's words for a program that is not there carry ours.
 fn not_made(error: &dyn std::error::Error) -> NotRun {
     let reason = reasons(error);
-    let exit_code = if reason.contains("not found") || reason.contains("No such file") { 127 } else { 128 };
+    let says = |what: &str| reason.to_lowercase().contains(what);
+    let exit_code = match () {
+        () if says("not found") || says("no such file") => 127,
+        () if says("permission denied") => 126,
+        () => 128,
+    };
     NotRun { reason, exit_code }
 }
 
@@ -378,8 +383,8 @@ fn binds(store: &Store, folder: &Folder, record: &Record, root: &Root) -> io::Re
     for mount in &record.mounts {
         let source = match &mount.source {
             RecordedSource::Bind(path) => path.clone(),
-            RecordedSource::Anonymous(number) => {
-                let path = folder.join("volumes").join(number);
+            RecordedSource::Anonymous(name) => {
+                let path = folder.volume(name);
                 fs::create_dir_all(&path)?;
                 seed(root, &mount.target, &path)?;
                 path

@@ -574,10 +574,8 @@ fn mounts(folder: &Folder, store: &Store, record: &Record) -> Vec<ContainerMount
         .map(|mount| {
             let (kind, source, name) = match &mount.source {
                 RecordedSource::Bind(path) => ("bind", path.clone(), None),
-                RecordedSource::Anonymous(number) => ("volume", folder.join("volumes").join(number), None),
-                RecordedSource::Named(name) => {
-                    ("volume", store.path().join("volumes").join(name), Some(name.clone()))
-                }
+                RecordedSource::Anonymous(name) => ("volume", folder.volume(name), Some(name.clone())),
+                RecordedSource::Named(name) => ("volume", store.volume_path(name), Some(name.clone())),
             };
             ContainerMount {
                 target: mount.target.clone(),

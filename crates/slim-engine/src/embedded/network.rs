@@ -49,7 +49,12 @@ impl Published {
         let taken = ports.iter().map(|port| {
             let address = SocketAddr::new(port.host_ip, port.host_port);
             let listener = TcpListener::bind(address).map_err(|error| {
-                let text = format!("publish port {} at {address}: {error}", port.container_port);
+                // As Docker says it.
+                let reason = match error.kind() {
+                    io::ErrorKind::AddrInUse => "address already in use".to_owned(),
+                    _ => error.to_string(),
+                };
+                let text = format!("publish port {} at {address}: {reason}", port.container_port);
                 io::Error::new(error.kind(), text)
             })?;
             let host_port = listener.local_addr()?.port();

@@ -113,7 +113,8 @@ impl Program {
         }
         create_syscall().close_range(0).map_err(io::Error::other)?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-        take_broken_pipes()?;
+        take_all_signals()?;
+        raise_file_limit()?;
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true)?;
         }
@@ -154,13 +155,25 @@ pub(super) fn filter(profile: Option<&str>, capabilities: &[String]) -> Result<O
     profile.map(|json| seccomp::compile(json, capabilities)).transpose()
 }
 
-/// A broken pipe ends a program, unless it asks for something else; Rust's runtime has asked for itself, and an exec
-/// hands that on.
+/// An exec hands on what is ignored: broken pipes, of which Rust's runtime wants to hear as errors, and whatever our own
+/// parents do not care for.
 #[expect(unsafe_code, reason = "there is no safe wrapper of signal(2)")]
-fn take_broken_pipes() -> io::Result<()> {
-    // SAFETY: the default action runs no code of this process.
-    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+fn take_all_signals() -> io::Result<()> {
+    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the default action runs no code of this process.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask()?;
     Ok(())
+}
+
+/// As many open files as Docker's service lets its containers have, as far as we may; a shell's own limit is far lower.
+fn raise_file_limit() -> io::Result<()> {
+    const OPEN_FILES: u64 = 1 << 20;
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = own.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
+    Ok(rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?)
 }
 
 fn is_pipe(stream: BorrowedFd<'_>) -> bool {

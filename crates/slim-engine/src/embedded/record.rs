@@ -206,6 +206,11 @@ impl Folder {
         write(&self.join("state.json"), state)
     }
 
+    /// Where an anonymous volume lies.
+    pub(super) fn volume(&self, name: &str) -> PathBuf {
+        self.join("volumes").join(name).join("_data")
+    }
+
     /// What the program wrote.
     pub(super) fn log(&self) -> PathBuf {
         self.join("log")

@@ -449,9 +449,13 @@ impl Store {
         Ok(containers)
     }
 
+    pub(super) fn volume_path(&self, name: &str) -> PathBuf {
+        self.root.join("volumes").join(name).join("_data")
+    }
+
     /// The folder of a named volume, made where there is none.
     pub(super) fn volume(&self, name: &str) -> io::Result<PathBuf> {
-        let folder = self.root.join("volumes").join(name);
+        let folder = self.volume_path(name);
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
         Ok(folder)
     }

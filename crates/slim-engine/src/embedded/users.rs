@@ -12,7 +12,7 @@ const MOST: u64 = 16 << 20;
 pub(super) struct User {
     pub uid: u32,
     pub gid: u32,
-    /// Supplementary groups, ascending.
+    /// Supplementary groups, ascending; the user's own among them, as with Docker since 20.10.18.
     pub groups: Vec<u32>,
     /// What HOME is where nothing else says so.
     pub home: String,
@@ -29,8 +29,12 @@ pub(super) fn resolve(root: &Root, user: &str) -> io::Result<User> {
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default())
     };
-    find(user, &text("/etc/passwd")?, &text("/etc/group")?)
-        .map_err(|reason| io::Error::new(io::ErrorKind::NotFound, reason))
+    let mut user = find(user, &text("/etc/passwd")?, &text("/etc/group")?)
+        .map_err(|reason| io::Error::new(io::ErrorKind::NotFound, reason))?;
+    user.groups.push(user.gid);
+    user.groups.sort_unstable();
+    user.groups.dedup();
+    Ok(user)
 }
 
 fn find(wanted: &str, passwd: &str, group: &str) -> Result<User, String> {
