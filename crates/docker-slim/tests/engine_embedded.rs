@@ -589,6 +589,46 @@ fn a_whole_build_needs_no_daemon() {
 }
 
 #[test]
+fn run_hands_on_streams_exit_code_and_signals() {
+    let embedded = Embedded::with_image(&web_server());
+    let ran = embedded.run_slim(&[
+        "run",
+        "--rm",
+        "--entrypoint=sh",
+        "test:1",
+        "-c",
+        "echo out; echo err >&2; exit 5",
+    ]);
+    assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(5), "out\n", "err\n"));
+    let ran = embedded.run_slim(&["run", "test:1", "surely-not-there"]);
+    assert!(ran.expect(5).stderr.contains("not found in $PATH"), "{}", ran.stderr);
+    let ran = embedded.run_slim(&["run", "none:1"]);
+    assert!(ran.expect(4).stderr.contains("store import"), "{}", ran.stderr);
+    // The profile of a build lets the slim image run, published, and nothing beyond it.
+    embedded.run_slim(&["build", "--http-probe", "--copy-meta-artifacts=made", "test:1"]).expect(0);
+    let run = [
+        "run",
+        "-p",
+        "127.0.0.1:18099:8000",
+        "--policy=made/test-seccomp.json",
+        "--read-only",
+        "test.slim:1",
+    ];
+    let mut child = embedded.slim(&run).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let answer = (0..500).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        TcpStream::connect("127.0.0.1:18099").ok().map(|_| asked(18099)).filter(|answer| !answer.is_empty())
+    });
+    common::signal(&child, "INT");
+    let code = child.wait().unwrap().code();
+    let ended = common::Finished::of(child.wait_with_output().unwrap());
+    assert_eq!(code, Some(0), "the program ends on its stop signal: {}", ended.stderr);
+    assert!(answer.is_some_and(|answer| answer.ends_with("hello\n")), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "started\n");
+    embedded.expect_nothing();
+}
+
+#[test]
 fn a_killed_build_is_swept_by_the_next_start() {
     let embedded = Embedded::with_image(&web_server());
     let containers = embedded.engine.store().path().join("containers");

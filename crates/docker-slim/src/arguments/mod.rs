@@ -12,6 +12,7 @@ mod image;
 mod keep;
 mod probe;
 mod recipe;
+mod run;
 mod source;
 mod store;
 mod trace;
@@ -28,6 +29,7 @@ pub use image::ImageArguments;
 pub use keep::{KeepArguments, KeepLevel};
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
+pub use run::RunArguments;
 pub use source::CommonArguments;
 pub use store::{StoreArguments, StoreCommand};
 pub use trace::{MergeArguments, ShowArguments, TraceArguments, TraceCommand, TraceDiffArguments};
@@ -65,6 +67,8 @@ pub enum Command {
     Diff(DiffArguments),
     /// Merges, shows and compares traces: what `profile --trace-out` wrote, and `build --from-trace` takes.
     Trace(TraceArguments),
+    /// Runs an image of the embedded engine's store in the foreground; flags as `docker run`.
+    Run(Box<RunArguments>),
     /// The images of the embedded engine, which needs no daemon: lists, imports, removes.
     Store(StoreArguments),
     /// Shows the version of the program and of the formats it writes.

@@ -12,6 +12,7 @@ mod fat_image;
 mod metadata;
 mod output;
 mod probe;
+mod run;
 mod store;
 mod trace;
 mod version;
@@ -47,6 +48,7 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Explain(arguments) => explain::run(global, &arguments),
         Command::Diff(arguments) => diff::run(global, &arguments),
         Command::Trace(arguments) => trace::run(global, &arguments),
+        Command::Run(arguments) => run::run(global, &arguments),
         Command::Store(arguments) => store::run(global, &arguments),
         Command::Version => version::run(global),
         Command::Completion { shell } => {

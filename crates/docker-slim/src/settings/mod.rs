@@ -11,6 +11,7 @@ mod image;
 mod keep;
 mod probe;
 mod recipe;
+mod run;
 mod text;
 mod trace;
 mod verify;
@@ -20,6 +21,7 @@ pub use endpoint::{endpoint_inputs, flags_name_an_address, names_an_address};
 pub use explain::{Question, explain};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
+pub use run::run;
 pub use trace::read_trace;
 
 use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, ProfileArguments};
@@ -146,7 +148,7 @@ fn local_layers() -> Result<bool, Failure> {
     }
 }
 
-fn this_run() -> Result<Run, Failure> {
+pub fn this_run() -> Result<Run, Failure> {
     let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
         .and_then(|uuid| slim_engine::host::this_run(uuid.trim().replace('-', "")));
     run.map_err(|error| {

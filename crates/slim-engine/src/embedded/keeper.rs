@@ -6,6 +6,7 @@
 //! that it makes outlives it but the container's control group, and that goes with the container's removal.
 
 use super::control_group;
+use super::log::{self, Stream};
 use super::network::{Published, bring_up_loopback};
 use super::oci::{self, Bind};
 use super::program::{self, NotRun, Program};
@@ -30,7 +31,7 @@ use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// How a shell's exit code tells of a signal.
@@ -191,8 +192,11 @@ fn start(store: &Path, folder: &Folder, record: &Record) -> Result<Running, NotR
     let pid = container.pid().map(|pid| pid.as_raw()).unwrap_or_default();
     match started {
         Ok(program) => {
-            let log = if record.keeps_log { Some(folder.log()) } else { None };
-            let logs = vec![keep_log(output, log.clone())?, keep_log(errors, log)?];
+            let log = open_log(folder, record)?;
+            let logs = vec![
+                keep_log(output, Stream::Output, Arc::clone(&log)),
+                keep_log(errors, Stream::Errors, log),
+            ];
             Ok(Running { program, ports, logs })
         }
         Err(not_run) => {
@@ -454,21 +458,28 @@ fn null() -> File {
 }
 
 /// Writes what comes, as it comes. A log that cannot be written any more must not stop the program.
-fn keep_log(mut stream: PipeReader, path: Option<PathBuf>) -> io::Result<JoinHandle<()>> {
-    let mut log = path.map(|path| OpenOptions::new().create(true).append(true).open(path)).transpose()?;
-    Ok(thread::spawn(move || {
-        let mut buffer = vec![0; 64 << 10];
+fn keep_log(mut from: PipeReader, stream: Stream, log: SharedLog) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut buffer = vec![0; log::FRAME_BYTES];
         loop {
-            match stream.read(&mut buffer) {
+            match from.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(read) => {
-                    if log.as_mut().is_some_and(|log| log.write_all(&buffer[..read]).is_err()) {
-                        log = None;
+                    let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
+                    if file.as_mut().is_some_and(|file| log::append(file, stream, &buffer[..read]).is_err()) {
+                        *file = None;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
         }
-    }))
+    })
+}
+
+type SharedLog = Arc<Mutex<Option<File>>>;
+
+fn open_log(folder: &Folder, record: &Record) -> io::Result<SharedLog> {
+    let open = || OpenOptions::new().create(true).append(true).open(folder.log());
+    Ok(Arc::new(Mutex::new(record.keeps_log.then(open).transpose()?)))
 }

@@ -8,6 +8,7 @@ mod control_group;
 mod create;
 mod joining;
 mod keeper;
+mod log;
 mod network;
 mod oci;
 mod program;
@@ -17,6 +18,7 @@ mod seccomp;
 mod store;
 mod users;
 
+pub use log::Stream;
 pub use store::{Pruned, Store, StoredImage};
 
 use crate::engine::{
@@ -37,7 +39,7 @@ use slim_image::config::SourceImage;
 use slim_image::history::HistoryEntry;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -49,7 +51,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 type Result<T> = std::result::Result<T, EngineError>;
 
 /// Kept of a log, and of each stream of a command.
-const LOG_BYTES: u64 = 16 << 20;
+const LOG_BYTES: usize = 16 << 20;
 const OUTPUT_BYTES: usize = 1 << 20;
 /// A killed container is gone after this, or something is wrong.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
@@ -273,11 +275,31 @@ impl EmbeddedEngine {
             return Ok(Logs { bytes: Vec::new(), unreadable });
         }
         let mut bytes =
-            last_bytes(&folder.log(), LOG_BYTES).map_err(|error| refused("read the log of", id, &error))?;
+            log::read(&folder.log(), LOG_BYTES).map_err(|error| refused("read the log of", id, &error))?;
         if let Some(lines) = tail {
             bytes.drain(..start_of_last_lines(&bytes, lines));
         }
         Ok(Logs { bytes, unreadable: None })
+    }
+
+    /// Hands on what a started container's program writes, until it has ended; its exit code.
+    ///
+    /// # Errors
+    /// When the container is gone.
+    pub async fn follow(&self, id: &ContainerId, mut each: impl FnMut(Stream, &[u8]) + Send) -> Result<i64> {
+        const LOOK: Duration = Duration::from_millis(20);
+        let path = self.store.container(id.as_str()).log();
+        let mut position = 0;
+        let mut over = std::pin::pin!(self.wait(id));
+        loop {
+            // What was written before the end is there once the end is known.
+            let ended = tokio::time::timeout(LOOK, &mut over).await.ok();
+            position = log::follow(&path, position, &mut each)
+                .map_err(|error| refused("read the log of", id, &error))?;
+            if let Some(code) = ended {
+                return code;
+            }
+        }
     }
 
     /// Every container, the newest last by nothing but its id.
@@ -641,18 +663,6 @@ fn signal_number(name: &str) -> Option<i32> {
     let full = if upper.starts_with("SIG") { upper.clone() } else { format!("SIG{upper}") };
     let number = upper.parse::<i32>().ok().and_then(|number| nix::sys::signal::Signal::try_from(number).ok());
     number.or_else(|| full.parse::<nix::sys::signal::Signal>().ok()).map(|signal| signal as i32)
-}
-
-fn last_bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        file => file?,
-    };
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Where the last so many lines begin.

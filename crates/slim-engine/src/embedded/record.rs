@@ -213,7 +213,7 @@ impl Folder {
 
     /// What the program wrote.
     pub(super) fn log(&self) -> PathBuf {
-        self.join("log")
+        self.join("log.1")
     }
 }
 
