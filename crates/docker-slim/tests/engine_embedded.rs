@@ -12,7 +12,7 @@ use slim_engine::{
 };
 use slim_image::Digest;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -606,18 +606,13 @@ fn run_hands_on_streams_exit_code_and_signals() {
     assert!(ran.expect(4).stderr.contains("store import"), "{}", ran.stderr);
     // The profile of a build lets the slim image run, published, and nothing beyond it.
     embedded.run_slim(&["build", "--http-probe", "--copy-meta-artifacts=made", "test:1"]).expect(0);
-    let run = [
-        "run",
-        "-p",
-        "127.0.0.1:18099:8000",
-        "--policy=made/test-seccomp.json",
-        "--read-only",
-        "test.slim:1",
-    ];
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let published = format!("127.0.0.1:{port}:8000");
+    let run = ["run", "-p", &published, "--policy=made/test-seccomp.json", "--read-only", "test.slim:1"];
     let mut child = embedded.slim(&run).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let answer = (0..500).find_map(|_| {
         std::thread::sleep(Duration::from_millis(20));
-        TcpStream::connect("127.0.0.1:18099").ok().map(|_| asked(18099)).filter(|answer| !answer.is_empty())
+        TcpStream::connect(("127.0.0.1", port)).ok().map(|_| asked(port)).filter(|answer| !answer.is_empty())
     });
     common::signal(&child, "INT");
     let code = child.wait().unwrap().code();
@@ -629,21 +624,23 @@ fn run_hands_on_streams_exit_code_and_signals() {
 }
 
 #[test]
-fn a_killed_build_is_swept_by_the_next_start() {
+fn a_build_killed_at_any_stage_is_swept_by_the_next_start() {
     let embedded = Embedded::with_image(&web_server());
-    let containers = embedded.engine.store().path().join("containers");
-    let mut build = embedded.slim(&["build", "--http-probe=false", "--continue-after=60", "test:1"]);
-    let mut child = build.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let began = std::time::Instant::now();
-    while embedded.now(embedded.engine.containers()).iter().all(|(_, state)| !state.running) {
-        assert!(began.elapsed() < Duration::from_secs(60), "no container started");
-        std::thread::sleep(Duration::from_millis(20));
+    let id = embedded.engine.store().find("test:1").unwrap().unwrap().id;
+    for stage in ["inspect", "observe", "probe", "keep", "policy", "image", "verify"] {
+        let mut build = embedded.slim(&["build", "--http-probe", "test:1"]);
+        let mut child = build.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(told.any(|line| line.unwrap().starts_with(stage)), "the build tells of no stage {stage}");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_eq!(fs::read_dir(&containers).unwrap().count(), 1);
     embedded.run_slim(&["build", "--http-probe", "test:1"]).expect(0);
     embedded.expect_nothing();
+    let names: Vec<String> =
+        embedded.engine.store().images().unwrap().into_iter().flat_map(|image| image.names).collect();
+    assert_eq!(names, ["test.slim:1", "test:1"]);
+    assert_eq!(embedded.engine.store().find("test:1").unwrap().unwrap().id, id);
 }
 
 #[test]

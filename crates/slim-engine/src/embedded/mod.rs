@@ -145,10 +145,7 @@ impl EmbeddedEngine {
         let failed = |reason: String| EngineError::CreateFailed { image: spec.image.clone(), reason };
         let id = new_id().map_err(|error| failed(error.to_string()))?;
         let record = create::settle(spec, &image, &id).map_err(failed)?;
-        let folder = self.store.container(&id);
-        let written = fs::create_dir(folder.path())
-            .and_then(|()| folder.write_state(&State::created()))
-            .and_then(|()| folder.write_record(&record));
+        let written = self.store.make_container(&record, &State::created());
         written.map_err(|error| failed(error.to_string()))?;
         Ok(ContainerId::new(id))
     }
@@ -262,10 +259,8 @@ impl EmbeddedEngine {
     /// What is left of a container that nobody holds.
     fn throw_half_away(&self, id: &ContainerId) -> Result<()> {
         control_group::remove(id.as_str()).map_err(|error| refused("remove", id, &error))?;
-        match fs::remove_dir_all(self.store.container(id.as_str()).path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(refused("remove", id, &error)),
-            _ => Ok(()),
-        }
+        let _held = self.store.share()?;
+        self.store.remove_container(id.as_str()).map_err(|error| refused("remove", id, &error))
     }
 
     fn read_log(&self, id: &ContainerId, tail: Option<usize>) -> Result<Logs> {
@@ -533,6 +528,9 @@ impl Engine for EmbeddedEngine {
 
     async fn sweep_candidates(&self) -> Result<Vec<Candidate>> {
         self.blocking(|this| {
+            if let Err(error) = this.store.tidy() {
+                tracing::warn!("the store was not tidied: failed to {error}");
+            }
             let containers = this.store.containers()?.into_iter().map(|(_, record)| record);
             let mut candidates: Vec<Candidate> = containers
                 .filter(|record| record.labels.contains_key(LABEL_RUN))

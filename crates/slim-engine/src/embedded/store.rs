@@ -12,7 +12,7 @@
 //! container needs is never taken away; what a killed process left half-made is cleared away by whoever holds the lock
 //! alone next.
 
-use super::record::{Folder, write};
+use super::record::{Folder, Record, State, write};
 use crate::error::EngineError;
 use serde::{Deserialize, Serialize};
 use slim_image::archive::ImageConfig;
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, EngineError>;
 
-/// Layers on their way.
+/// Layers and containers on their way in or out.
 const INCOMING: &str = ".incoming-";
 
 /// The store.
@@ -130,6 +130,15 @@ impl Store {
         let file = self.lock_file()?;
         file.lock().map_err(|error| self.failed("lock", error))?;
         Ok(Held(file))
+    }
+
+    /// Clears away what killed processes left half-made, and what nothing needs any more, unless somebody is at work.
+    pub(super) fn tidy(&self) -> Result<()> {
+        let file = self.lock_file()?;
+        if file.try_lock().is_err() {
+            return Ok(());
+        }
+        self.collect(&Held(file)).map(drop)
     }
 
     // --- images
@@ -376,6 +385,12 @@ impl Store {
             let doomed = if name.starts_with(INCOMING) { entry.path() } else { doomed };
             fs::remove_dir_all(doomed).map_err(failed)?;
         }
+        for entry in fs::read_dir(self.root.join("containers")).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().to_string_lossy().starts_with(INCOMING) {
+                fs::remove_dir_all(entry.path()).map_err(failed)?;
+            }
+        }
         Ok(pruned)
     }
 
@@ -433,12 +448,38 @@ impl Store {
         Folder::new(self.root.join("containers").join(id))
     }
 
+    /// Makes a container's folder with its files: it is there whole or not at all. The lock is held shared.
+    pub(super) fn make_container(&self, record: &Record, state: &State) -> io::Result<()> {
+        let incoming = Folder::new(self.root.join("containers").join(format!("{INCOMING}{}", record.id)));
+        fs::DirBuilder::new().mode(0o700).create(incoming.path())?;
+        incoming.write_state(state)?;
+        incoming.write_record(record)?;
+        fs::rename(incoming.path(), self.container(&record.id).path())
+    }
+
+    /// Takes a container's folder away, out of sight first. One that is gone is no error.
+    pub(super) fn remove_container(&self, id: &str) -> io::Result<()> {
+        let doomed = self.root.join("containers").join(format!("{INCOMING}{id}"));
+        match fs::rename(self.container(id).path(), &doomed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match fs::remove_dir_all(doomed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Every container that is wholly there.
-    pub(super) fn containers(&self) -> Result<Vec<(Folder, super::record::Record)>> {
+    pub(super) fn containers(&self) -> Result<Vec<(Folder, Record)>> {
         let failed = |error: io::Error| self.failed("list the containers of", error);
         let mut containers = Vec::new();
         for entry in fs::read_dir(self.root.join("containers")).map_err(failed)? {
-            let folder = Folder::new(entry.map_err(failed)?.path());
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().to_string_lossy().starts_with(INCOMING) {
+                continue;
+            }
+            let folder = Folder::new(entry.path());
             match folder.record() {
                 Ok(record) => containers.push((folder, record)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
