@@ -15,6 +15,8 @@
 
 use crate::digest::Digest;
 use crate::layout::{Layout, Selector};
+use crate::manifest::Packing;
+use crate::packing::packing_of;
 use crate::reference::Reference;
 use std::fmt;
 use std::fs::File;
@@ -79,9 +81,6 @@ pub struct LocationError {
 
 /// First line of `version` in a directory of skopeo's.
 pub(crate) const DIRECTORY_VERSION: &str = "Directory Transport Version: ";
-
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 impl FromStr for Location {
     type Err = LocationError;
@@ -232,7 +231,7 @@ fn form_of(path: &Path) -> std::io::Result<Option<Form>> {
     let mut start = Vec::new();
     File::open(path)?.take(512).read_to_end(&mut start)?;
     let is_tar = start.get(257..262) == Some(b"ustar");
-    let is_packed = start.starts_with(&GZIP) || start.starts_with(&ZSTD);
+    let is_packed = packing_of(&start) != Packing::Plain;
     Ok((is_tar || is_packed).then_some(Form::AnyArchive))
 }
 
