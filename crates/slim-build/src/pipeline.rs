@@ -3,6 +3,7 @@
 
 use crate::artifacts::{self, Made};
 use crate::error::BuildError;
+use crate::fat;
 use crate::files::Files;
 use crate::image;
 use crate::observe::{self, Observation};
@@ -131,7 +132,7 @@ async fn inspect(
             .await
             .map_err(|error| BuildError::Bug(format!("the preflight stopped: {error}")))??;
     }
-    let source = engine.inspect_image(&settings.target).await?;
+    let source = fat::find(engine, settings, &stage).await?;
     if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
         return Err(BuildError::Usage(format!(
             "use the trace: it is of the image {}, and {} is {}",

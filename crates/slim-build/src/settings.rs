@@ -11,6 +11,10 @@ use std::time::Duration;
 pub struct Settings {
     /// Reference or id of the fat image.
     pub target: String,
+    /// The fat image where it lies in files; the engine is given it for the time of the run.
+    pub fat_files: Option<FatFiles>,
+    /// What the fat image must be for.
+    pub platform: Option<slim_image::Platform>,
     /// Names of the slim image; empty: `<repository>.slim` with the source's tag.
     pub tags: Vec<String>,
     /// Folder that holds `.images`.
@@ -45,6 +49,14 @@ pub struct Settings {
     pub buffer_bytes: u32,
     /// Whose leftovers these are.
     pub run: slim_engine::Run,
+}
+
+/// An image in files of this machine.
+#[derive(Clone, Debug)]
+pub struct FatFiles {
+    pub image: Arc<slim_image::LocalImage>,
+    /// What it is called, tag included; `None` where neither the files nor their names tell.
+    pub name: Option<String>,
 }
 
 /// How the slim image is proved.

@@ -26,6 +26,7 @@ use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, Profile
 use crate::failure::Failure;
 use slim_build::{ConfigEdits, Reading, Settings, Verify};
 use slim_engine::Run;
+use slim_image::Platform;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,8 +69,7 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
 /// # Errors
 /// What is wrong with the flags.
 pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result<Work, Failure> {
-    let fat_image =
-        FatImage::Held { reference: recipe::target(&arguments.common)?, pull: arguments.common.pull };
+    let fat_image = FatImage::at(recipe::target(&arguments.common)?, arguments.common.pull)?;
     let mut work = common(global, &arguments.common, fat_image)?;
     work.settings.trace_out.clone_from(&arguments.trace_out);
     Ok(work)
@@ -98,7 +98,9 @@ fn common(
     fat_image: FatImage,
 ) -> Result<Work, Failure> {
     let settings = Settings {
-        target: fat_image.reference().to_owned(),
+        target: fat_image.reference(),
+        fat_files: None,
+        platform: platform(arguments.platform.as_deref())?,
         tags: Vec::new(),
         state_path: state_path(global),
         copy_meta_artifacts: arguments.copy_meta_artifacts.clone(),
@@ -118,6 +120,11 @@ fn common(
         run: this_run()?,
     };
     Ok(Work { settings, fat_image, remove_artifacts: arguments.remove_file_artifacts })
+}
+
+fn platform(text: Option<&str>) -> Result<Option<Platform>, Failure> {
+    let parsed = text.map(str::parse).transpose();
+    parsed.map_err(|error| Failure::usage(format!("understand --platform: failed to {error}")))
 }
 
 fn source_date_epoch() -> Result<Option<i64>, Failure> {
@@ -178,6 +185,8 @@ mod tests {
         assert_eq!(of(&["--new-workdir=/w"]).settings.edits.workdir.as_deref(), Some("/w"));
         assert!(of(&["--include-shell"]).settings.keep.include_shell);
         assert!(of(&[]).settings.from_trace.is_none());
+        let platform = of(&["--platform=linux/aarch64"]).settings.platform;
+        assert_eq!(platform, Some(Platform::new("linux", "arm64")));
     }
 
     #[test]
