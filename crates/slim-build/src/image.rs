@@ -6,7 +6,7 @@
 use crate::error::{BuildError, blocking};
 use crate::files::Files;
 use crate::progress::Running;
-use crate::settings::Settings;
+use crate::settings::{Output, Settings};
 use crate::state::ImageState;
 use crate::stream;
 use slim_engine::Engine;
@@ -25,6 +25,8 @@ pub struct Loaded {
     /// Digest of each file's contents.
     contents: BTreeMap<ImagePath, Digest>,
     temporary: String,
+    /// The same, to be written elsewhere.
+    pub image: Arc<SlimImage>,
 }
 
 /// The slim image as the engine has it.
@@ -100,7 +102,7 @@ pub async fn load(
     let size = engine.inspect_image(&id).await?.size;
     let layers = image.layers().iter().flat_map(|layer| &layer.contents);
     let contents = layers.map(|(path, digest)| (path.clone(), *digest)).collect();
-    Ok(Loaded { id, size, contents, temporary })
+    Ok(Loaded { id, size, contents, temporary, image: Arc::clone(image) })
 }
 
 /// Gives a loaded image the names that users know it by.
@@ -129,17 +131,27 @@ pub async fn discard(engine: &dyn Engine, loaded: Loaded) -> Result<(), BuildErr
 /// # Errors
 /// When one of them is none, or there is none to make one from.
 pub fn names(settings: &Settings, source: &SourceImage) -> Result<Vec<String>, BuildError> {
+    let engine_names = settings.outputs.iter().filter_map(|output| match output {
+        Output::Name(name) => Some(name.clone()),
+        Output::Stored(_) => None,
+    });
+    let engine_names: Vec<String> = engine_names.collect();
     if !settings.tags.is_empty() {
         for name in &settings.tags {
             let _: Reference =
                 name.parse().map_err(|error| BuildError::Usage(format!("use --tag {name}: {error}")))?;
         }
-        return Ok(settings.tags.clone());
+        return Ok([settings.tags.clone(), engine_names].concat());
     }
-    let reference = fat_name(source).ok_or_else(|| {
-        BuildError::Usage(format!("name the slim image of {}: give it one with --tag", source.reference))
-    })?;
-    Ok(vec![reference.slim_name().to_string()])
+    match fat_name(source) {
+        Some(reference) => Ok([vec![reference.slim_name().to_string()], engine_names].concat()),
+        // It goes elsewhere, and needs no name in the engine.
+        None if !settings.outputs.is_empty() => Ok(engine_names),
+        None => Err(BuildError::Usage(format!(
+            "name the slim image of {}: give it one with --tag",
+            source.reference
+        ))),
+    }
 }
 
 /// The fat image's name. An image that was asked for by id is known by one of its names, if it has any.

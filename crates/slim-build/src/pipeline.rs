@@ -8,6 +8,7 @@ use crate::files::Files;
 use crate::image;
 use crate::observe::{self, Observation};
 use crate::origin;
+use crate::outputs;
 use crate::person::Person;
 use crate::policy::{self, Policies};
 use crate::progress::{Progress, Stage, Story};
@@ -81,10 +82,13 @@ async fn build_stages(
     let (seen, files) = watch(engine, settings, story, person, source).await?;
     let (files, made) = rounds::rounds(engine, settings, story, &seen, files).await?;
     let Proved { kept, policies, loaded, verification } = made;
+    let written = outputs::write(settings, story, Arc::clone(&loaded.image), &names).await?;
     let (files, owners) = files.owners().await?;
     let (slim, ()) = tokio::join!(image::tag(engine, loaded, names), files.close(engine));
     let slim = Some(slim?);
-    artifacts::write(settings, story, Made { seen, kept, policies, slim, verification, files, owners })
+    let made = Made { seen, kept, policies, slim, verification, files, owners };
+    let report = artifacts::write(settings, story, made)?;
+    Ok(BuildReport { outputs: written, ..report })
 }
 
 async fn profile_stages(

@@ -28,6 +28,9 @@ pub async fn prepare(
 ) -> Result<Settings, Failure> {
     let prepared = async {
         let mut settings = work.settings.clone();
+        for (kind, name) in &work.engines {
+            check_engine(engine, *kind, name).await?;
+        }
         match &work.fat_image {
             FatImage::Held { reference, pull: wanted } => match beside(engine, reference, terminal).await? {
                 Some(stored) => settings.fat_files = Some(open(&settings, stored).await?),

@@ -9,6 +9,7 @@ mod files;
 mod http;
 mod image;
 mod keep;
+mod outputs;
 mod probe;
 mod recipe;
 mod text;
@@ -26,7 +27,8 @@ use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, Profile
 use crate::failure::Failure;
 use slim_build::{ConfigEdits, Reading, Settings, Verify};
 use slim_engine::Run;
-use slim_image::Platform;
+use slim_image::location::EngineKind;
+use slim_image::{Packing, Platform};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub struct Work {
     pub settings: Settings,
     /// How the fat image comes into the engine where it is not there.
     pub fat_image: FatImage,
+    /// Engines that the slim image shall go to, each with its name there: it must be the one that is used.
+    pub engines: Vec<(EngineKind, String)>,
     /// Remove what lies below the state path when all is done.
     pub remove_artifacts: bool,
 }
@@ -57,6 +61,9 @@ pub struct Work {
 pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Work, Failure> {
     let mut work = common(global, &arguments.common, recipe::fat_image(global, arguments)?)?;
     work.settings.tags.clone_from(&arguments.tag);
+    let outputs::Outputs { outputs, engines } = outputs::outputs(&arguments.output)?;
+    (work.settings.outputs, work.engines) = (outputs, engines);
+    work.settings.packing = outputs::packing(arguments.compression);
     work.settings.edits = image::edits(&arguments.edits)?;
     work.settings.keep = keep::settings(&arguments.keep)?;
     work.settings.verify = verify::settings(&arguments.verify)?;
@@ -102,6 +109,9 @@ fn common(
         fat_files: None,
         platform: platform(arguments.platform.as_deref())?,
         tags: Vec::new(),
+        outputs: Vec::new(),
+        packing: Packing::Gzip,
+        threads: outputs::threads(),
         state_path: state_path(global),
         copy_meta_artifacts: arguments.copy_meta_artifacts.clone(),
         container: container::settings(&arguments.container)?,
@@ -119,7 +129,7 @@ fn common(
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
     };
-    Ok(Work { settings, fat_image, remove_artifacts: arguments.remove_file_artifacts })
+    Ok(Work { settings, fat_image, engines: Vec::new(), remove_artifacts: arguments.remove_file_artifacts })
 }
 
 fn platform(text: Option<&str>) -> Result<Option<Platform>, Failure> {
@@ -185,6 +195,10 @@ mod tests {
         assert_eq!(of(&["--new-workdir=/w"]).settings.edits.workdir.as_deref(), Some("/w"));
         assert!(of(&["--include-shell"]).settings.keep.include_shell);
         assert!(of(&[]).settings.from_trace.is_none());
+        let written = of(&["--output=oci:a", "--output=docker-daemon:b", "--compression=zstd"]);
+        assert_eq!((written.settings.outputs.len(), written.engines.len()), (2, 1));
+        assert_eq!(written.settings.packing, Packing::Zstd);
+        assert_eq!(of(&[]).settings.packing, Packing::Gzip);
         let platform = of(&["--platform=linux/aarch64"]).settings.platform;
         assert_eq!(platform, Some(Platform::new("linux", "arm64")));
     }
