@@ -589,6 +589,26 @@ fn a_whole_build_needs_no_daemon() {
 }
 
 #[test]
+fn an_archive_is_built_without_being_imported_first() {
+    let embedded = Embedded::new();
+    let archive = embedded.archive("test:1", &web_server());
+    embedded
+        .run_slim(&[
+            "build",
+            "--http-probe",
+            "--compression=zstd",
+            "--output=oci:out:1",
+            archive.to_str().unwrap(),
+        ])
+        .expect(0);
+    assert!(embedded.folder.path().join("out/index.json").is_file());
+    embedded.expect_nothing();
+    // What was brought for the build is gone with it.
+    let images = embedded.engine.store().images().unwrap();
+    assert!(images.iter().all(|image| !image.names.contains(&"test:1".to_owned())), "{images:?}");
+}
+
+#[test]
 fn run_hands_on_streams_exit_code_and_signals() {
     let embedded = Embedded::with_image(&web_server());
     let ran = embedded.run_slim(&[

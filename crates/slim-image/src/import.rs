@@ -3,7 +3,8 @@
 use crate::archive::ImageConfig;
 use crate::digest::Digest;
 use crate::layout::{Layout, LayoutError};
-use crate::manifest::{Descriptor, Manifest, Packing, annotation, media};
+use crate::manifest::{CONFIG_LIMIT, Descriptor, Manifest, annotation, media};
+use crate::packing::packing_of;
 use crate::reference::Reference;
 use crate::shelf::{ArchiveError, Place, Shelf, ShelvedImage, section};
 use serde_json::Value;
@@ -62,7 +63,7 @@ fn import(
     image: ShelvedImage,
     layout: &Layout,
 ) -> Result<Imported, ImportError> {
-    let config_json = shelf.bytes(&mut archive, &image.config)?;
+    let config_json = shelf.bytes(&mut archive, &image.config, CONFIG_LIMIT)?;
     let id = Digest::of(&config_json);
     check(&image.config, id)?;
     let config: ImageConfig =
@@ -98,11 +99,7 @@ fn layer(mut archive: &File, name: &str, place: Place, layout: &Layout) -> Resul
     let mut input = section(&mut archive, place)?;
     let mut start = Vec::new();
     (&mut input).take(4).read_to_end(&mut start)?;
-    let packing = match start.as_slice() {
-        [0x1f, 0x8b, ..] => Packing::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd] => Packing::Zstd,
-        _ => Packing::Plain,
-    };
+    let packing = packing_of(&start);
     let mut writer = layout.begin_blob()?;
     writer.write_all(&start)?;
     let copied = io::copy(&mut input, &mut writer)? + start.len() as u64;

@@ -7,13 +7,14 @@
 use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::listing::is_of_the_image;
+use crate::packing::{UNPACKED_LIMIT, unpack};
 use crate::path::escape;
 use crate::tape::{Member, MemberKind, Scanner, TapeError};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -24,8 +25,6 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const OF_AUFS: &[u8] = b".wh..wh.";
 /// How overlayfs marks a directory that hides what lies below it.
 const OPAQUE_ATTRIBUTE: &str = "trusted.overlay.opaque";
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// How much may come out of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +38,7 @@ pub struct Limits {
 impl Default for Limits {
     /// More than any image that is meant well: 64 GiB and eight million entries.
     fn default() -> Self {
-        Self { bytes: 64 << 30, entries: 8_000_000 }
+        Self { bytes: UNPACKED_LIMIT, entries: 8_000_000 }
     }
 }
 
@@ -56,8 +55,6 @@ pub enum UnpackError {
     TooLarge { limit: String },
     #[error("unpack the layer: its contents are {found}, not {expected}")]
     Digest { expected: Digest, found: Digest },
-    #[error("unpack the layer: it is compressed with zstd, which is not read")]
-    Zstd,
 }
 
 /// What came of it.
@@ -69,48 +66,25 @@ pub struct Unpacked {
     pub entries: u64,
 }
 
-/// Unpacks a layer, gzip or plain, into an empty directory, and checks that its plain stream has the digest `diff_id`.
+/// Unpacks a layer, packed or not, into an empty directory, and checks that its plain stream has the digest `diff_id`.
 /// Owners and devices need root.
 ///
 /// # Errors
 /// See [`UnpackError`]; the directory then holds part of it.
 pub fn unpack_layer(
-    layer: impl Read,
+    layer: impl Read + Send,
     diff_id: &Digest,
     directory: &Path,
     limits: Limits,
 ) -> Result<Unpacked, UnpackError> {
     let root = open_directory(rustix::fs::CWD, directory.as_os_str().as_bytes())?;
     let mut unpacking = Unpacking { root, times: Vec::new(), done: Unpacked { size: 0, entries: 0 }, limits };
-    let mut magic = [0; 4];
-    let mut layer = BufReader::with_capacity(256 << 10, layer);
-    let length = read_up_to(&mut layer, &mut magic)?;
-    let start = io::Cursor::new(magic).take(length as u64);
-    let layer = start.chain(layer);
-    if magic == ZSTD {
-        return Err(UnpackError::Zstd);
-    }
-    let found = if magic.starts_with(&GZIP) {
-        unpacking.stream(flate2::read::MultiGzDecoder::new(layer))?
-    } else {
-        unpacking.stream(layer)?
-    };
+    let found = unpacking.stream(unpack(layer, u64::MAX)?)?;
     if found != *diff_id {
         return Err(UnpackError::Digest { expected: *diff_id, found });
     }
     unpacking.set_times()?;
     Ok(unpacking.done)
-}
-
-fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..])? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
 }
 
 /// Ends with an error behind so many bytes.

@@ -18,7 +18,7 @@ mod store;
 mod trace;
 mod verify;
 
-pub use build::{BuildArguments, ProfileArguments};
+pub use build::{BuildArguments, Compression, LayerChoice, ProfileArguments};
 pub use container::ContainerArguments;
 pub use diff::{DiffArguments, DifferenceArguments};
 pub use exercise::ExerciseArguments;

@@ -39,7 +39,7 @@ pub fn run(global: &GlobalArguments, arguments: &DiffArguments) -> Result<(), Fa
 fn image_of(side: &TreeSource) -> Option<&str> {
     match side {
         TreeSource::Image(reference) => Some(reference),
-        TreeSource::Archive(_) => None,
+        TreeSource::Stored(_) => None,
     }
 }
 
@@ -48,7 +48,7 @@ fn trees(
     before: &TreeSource,
     after: &TreeSource,
 ) -> Result<TreeDifference, Failure> {
-    if let (TreeSource::Archive(before), TreeSource::Archive(after)) = (before, after) {
+    if let (TreeSource::Stored(before), TreeSource::Stored(after)) = (before, after) {
         return Ok(compare_archives(before, after)?);
     }
     let reading: Reading = settings::reading(global)?;
