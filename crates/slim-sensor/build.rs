@@ -11,6 +11,8 @@ fn main() {
     let object = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("observer.bpf.o");
     let status = Command::new(&clang)
         .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-D__TARGET_ARCH_x86", "-Wall", "-Werror", "-Ibpf"])
+        // Debian keeps the kernel's headers of a machine in a folder of its own, where clang for bpf does not look.
+        .args(["-idirafter", "/usr/include/x86_64-linux-gnu"])
         .args(["-c", "bpf/observer.bpf.c", "-o"])
         .arg(&object)
         .status();

@@ -7,6 +7,7 @@ mod compare;
 mod edits;
 mod error;
 mod exercise;
+mod fat;
 mod files;
 mod host;
 mod image;
@@ -14,6 +15,7 @@ mod inside;
 mod judgement;
 mod observe;
 mod origin;
+mod outputs;
 mod person;
 mod pipeline;
 mod policy;
@@ -24,6 +26,7 @@ mod rounds;
 mod scratch;
 mod settings;
 mod state;
+mod stream;
 mod unobserved;
 mod verify;
 
@@ -34,5 +37,7 @@ pub use judgement::{Verdict, judge};
 pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};
-pub use settings::{ContinueAfter, Exercise, HttpJudgement, Settings, Verify, VerifyMode};
+pub use settings::{
+    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, Output, Settings, Verify, VerifyMode,
+};
 pub use state::{last_artifacts, write_whole};

@@ -3,16 +3,18 @@
 
 use crate::artifacts::{self, Made};
 use crate::error::BuildError;
+use crate::fat;
 use crate::files::Files;
 use crate::image;
 use crate::observe::{self, Observation};
 use crate::origin;
+use crate::outputs;
 use crate::person::Person;
 use crate::policy::{self, Policies};
 use crate::progress::{Progress, Stage, Story};
 use crate::repair::Repairs;
 use crate::rounds::{self, Proved};
-use crate::settings::Settings;
+use crate::settings::{Layers, Settings};
 use crate::state::ImageState;
 use crate::verify;
 use slim_engine::{Engine, Run};
@@ -80,10 +82,13 @@ async fn build_stages(
     let (seen, files) = watch(engine, settings, story, person, source).await?;
     let (files, made) = rounds::rounds(engine, settings, story, &seen, files).await?;
     let Proved { kept, policies, loaded, verification } = made;
+    let written = outputs::write(settings, story, Arc::clone(&loaded.image), &names).await?;
     let (files, owners) = files.owners().await?;
     let (slim, ()) = tokio::join!(image::tag(engine, loaded, names), files.close(engine));
     let slim = Some(slim?);
-    artifacts::write(settings, story, Made { seen, kept, policies, slim, verification, files, owners })
+    let made = Made { seen, kept, policies, slim, verification, files, owners };
+    let report = artifacts::write(settings, story, made)?;
+    Ok(BuildReport { outputs: written, ..report })
 }
 
 async fn profile_stages(
@@ -106,7 +111,7 @@ async fn profile_stages(
 /// What is known of the fat image and its program.
 pub struct Seen {
     pub source: SourceImage,
-    /// Not asked for where only what was observed is kept.
+    /// Not asked for where only what was observed is kept, in one layer.
     pub origin: Origin,
     pub state: ImageState,
     pub observation: Observation,
@@ -131,7 +136,7 @@ async fn inspect(
             .await
             .map_err(|error| BuildError::Bug(format!("the preflight stopped: {error}")))??;
     }
-    let source = engine.inspect_image(&settings.target).await?;
+    let source = fat::find(engine, settings, &stage).await?;
     if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
         return Err(BuildError::Usage(format!(
             "use the trace: it is of the image {}, and {} is {}",
@@ -168,9 +173,9 @@ async fn watch(
     source: SourceImage,
 ) -> Result<(Seen, Files), BuildError> {
     let state = ImageState::open(&settings.state_path, &source.id)?;
-    let origin = match settings.keep.level {
-        Level::Observed => Origin::default(),
-        Level::Reachable | Level::Package => origin::find(engine, &source).await,
+    let origin = match (settings.keep.level, settings.layers) {
+        (Level::Observed, Layers::Flat) => Origin::default(),
+        _ => origin::find(engine, &source).await,
     };
     let (files, observation) = tokio::try_join!(
         Files::open(engine, settings, &source, &state),

@@ -51,6 +51,9 @@ pub enum EngineError {
     /// The engine answered with something that cannot be understood.
     #[error("{action}: cannot understand the engine's answer ({reason})")]
     Garbled { action: String, reason: String },
+    /// The embedded engine's own store does not do what it should.
+    #[error("{action} the store at {}: {reason}", .path.display())]
+    Store { action: String, path: std::path::PathBuf, reason: String },
     /// A file of this machine that a call needs cannot be read.
     #[error("read {path}: {source}")]
     File { path: std::path::PathBuf, source: std::io::Error },
@@ -65,6 +68,7 @@ impl EngineError {
             | Self::WentAway { .. }
             | Self::TimedOut { .. }
             | Self::Incompatible { .. }
+            | Self::Store { .. }
             | Self::Refused { .. }
             | Self::Garbled { .. } => 3,
             Self::Endpoint(_) | Self::Spec(_) => 2,
@@ -83,6 +87,10 @@ impl EngineError {
             Self::WentAway { .. } | Self::TimedOut { .. } => {
                 Some("see whether the engine still runs: `docker info`, and its own log".to_owned())
             }
+            Self::ImageNotFound { reference, reason } if reason.contains("store") => Some(format!(
+                "`docker-slim store ls` lists what the store holds; `docker save {reference} -o FILE` where Docker has it \
+                 and `docker-slim store import FILE` bring it there"
+            )),
             Self::ImageNotFound { reference, .. } => Some(format!(
                 "`docker images` lists what the engine holds; `docker pull {reference}` or `docker build -t {reference} .` brings it there"
             )),

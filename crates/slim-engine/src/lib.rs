@@ -1,11 +1,13 @@
-//! Running containers: trait [`Engine`] with few verbs, and Docker (Podman through the same API) behind it.
+//! Running containers: trait [`Engine`] with few verbs; Docker (Podman through the same API) and an engine of our own
+//! behind it.
 //!
 //! Nothing above this crate knows which engine runs. What the environment says is handed in (see [`endpoint`]);
-//! the one file that reads kernel files is [`host`].
-#![forbid(unsafe_code)]
+//! [`host`] reads what the kernel says of processes; all else that touches the kernel is in [`embedded`].
+#![deny(unsafe_code)]
 
 pub mod collector;
 pub mod docker;
+pub mod embedded;
 pub mod endpoint;
 pub mod engine;
 pub mod error;
@@ -22,6 +24,7 @@ mod transport;
 
 pub use collector::{Collector, CollectorSpec, start_collector};
 pub use docker::DockerEngine;
+pub use embedded::EmbeddedEngine;
 pub use endpoint::{Endpoint, EndpointError, EndpointInputs};
 pub use engine::{
     Candidate, CandidateKind, ContainerId, ContainerMount, ContainerState, Engine, EngineDescription,
@@ -30,7 +33,7 @@ pub use engine::{
 pub use error::EngineError;
 pub use mounts::{Mount, MountSource};
 pub use ports::{Protocol, PublishPort};
-pub use run::{Run, Sweep, remove_run, sweep};
+pub use run::{Run, Sweep, TEMPORARY_REPOSITORY, remove_run, sweep};
 pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Overrides, Security, SpecError};
 pub use streams::{Attached, Diagnostics};
 

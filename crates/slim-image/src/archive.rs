@@ -7,17 +7,13 @@ use crate::config::{Config, SourceImage};
 use crate::digest::Digest;
 use crate::history::{self, HistoryEntry};
 pub use crate::layer::Layer;
+use crate::layout;
+use crate::manifest::{Descriptor, Index, Manifest, annotation, media};
 use crate::reference::Reference;
 use crate::tape::{self, BLOCK, Member, MemberKind};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-
-pub(crate) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(crate) const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
-pub(crate) const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
-pub(crate) const LAYOUT_VERSION: &str = "1.0.0";
 
 /// A complete image: its configuration and its layers.
 #[derive(Debug)]
@@ -66,38 +62,6 @@ pub(crate) struct DockerManifest {
     pub layers: Vec<String>,
 }
 
-/// `index.json` of an OCI layout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Index {
-    pub schema_version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub media_type: Option<String>,
-    pub manifests: Vec<Descriptor>,
-}
-
-/// A manifest of an OCI layout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
-    pub schema_version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub media_type: Option<String>,
-    pub config: Descriptor,
-    pub layers: Vec<Descriptor>,
-}
-
-/// What a blob is, and where it lies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Descriptor {
-    pub media_type: String,
-    pub digest: Digest,
-    pub size: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
-
 impl SlimImage {
     /// The slim image of `source` with `config` and one content layer.
     ///
@@ -105,27 +69,52 @@ impl SlimImage {
     #[must_use]
     pub fn new(source: &SourceImage, config: Config, layer: Layer, created: Option<String>) -> Self {
         let created = created.or_else(|| source.created.clone());
+        let history = history::of(&config, created.as_deref());
+        Self::of_layers(source, config, vec![layer], history, created)
+    }
+
+    /// The slim image of `source` with `config` and these layers, the base first; `history` has a step for each of them.
+    ///
+    /// `created` (RFC 3339) stands for the source image's own date where it is given.
+    #[must_use]
+    pub fn of_layers(
+        source: &SourceImage,
+        config: Config,
+        layers: Vec<Layer>,
+        history: Vec<HistoryEntry>,
+        created: Option<String>,
+    ) -> Self {
+        let created = created.or_else(|| source.created.clone());
         let image_config = ImageConfig {
             architecture: source.architecture.clone(),
             variant: source.variant.clone(),
             os: source.os.clone(),
             os_version: source.os_version.clone(),
-            history: history::of(&config, created.as_deref()),
+            history,
             created,
             author: source.author.clone(),
             config,
-            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![layer.diff_id] },
+            rootfs: RootFs {
+                kind: "layers".to_owned(),
+                diff_ids: layers.iter().map(|layer| layer.diff_id).collect(),
+            },
         };
         let config_json = json(&image_config);
         let id = Digest::of(&config_json);
         let manifest_json = json(&Manifest {
             schema_version: 2,
-            media_type: Some(MANIFEST_TYPE.to_owned()),
-            config: Descriptor::new(CONFIG_TYPE, id, config_json.len() as u64),
-            layers: vec![Descriptor::new(LAYER_TYPE, layer.diff_id, layer.size)],
+            media_type: Some(media::MANIFEST.to_owned()),
+            artifact_type: None,
+            config: Descriptor::new(media::CONFIG, id, config_json.len() as u64),
+            layers: layers
+                .iter()
+                .map(|layer| Descriptor::new(media::LAYER, layer.diff_id, layer.size))
+                .collect(),
+            subject: None,
+            annotations: BTreeMap::new(),
         });
         let manifest_digest = Digest::of(&manifest_json);
-        Self { id, config_json, manifest_json, manifest_digest, layers: vec![layer] }
+        Self { id, config_json, manifest_json, manifest_digest, layers }
     }
 
     /// The image's id: the digest of its configuration.
@@ -157,7 +146,7 @@ impl SlimImage {
     pub fn archive_size(&self, names: &[Reference]) -> u64 {
         let small = self.small_files(names);
         let files = small.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64));
-        let layers = self.layers.iter().map(|layer| (blob_path(&layer.diff_id), layer.size));
+        let layers = self.distinct_layers().map(|layer| (blob_path(&layer.diff_id), layer.size));
         let framed: u64 = files
             .chain(layers)
             .map(|(name, size)| {
@@ -184,7 +173,7 @@ impl SlimImage {
             output.write_all(&bytes)?;
             tape::pad(output, size)?;
         }
-        for layer in &self.layers {
+        for layer in self.distinct_layers() {
             output.write_all(&header_of(&blob_path(&layer.diff_id), layer.size))?;
             layer.copy_to(output)?;
             tape::pad(output, layer.size)?;
@@ -193,10 +182,16 @@ impl SlimImage {
         output.flush()
     }
 
+    /// Each blob once: two layers may hold the same.
+    fn distinct_layers(&self) -> impl Iterator<Item = &Layer> {
+        let mut seen = BTreeSet::new();
+        self.layers.iter().filter(move |layer| seen.insert(layer.diff_id))
+    }
+
     /// Everything but the layers: what says what is in the archive comes first.
     fn small_files(&self, names: &[Reference]) -> Vec<(String, Vec<u8>)> {
         vec![
-            ("oci-layout".to_owned(), json(&BTreeMap::from([("imageLayoutVersion", LAYOUT_VERSION)]))),
+            ("oci-layout".to_owned(), json(&BTreeMap::from([("imageLayoutVersion", layout::VERSION)]))),
             ("index.json".to_owned(), self.index(names)),
             ("manifest.json".to_owned(), self.docker_manifest(names)),
             (blob_path(&self.id), self.config_json.clone()),
@@ -213,18 +208,12 @@ impl SlimImage {
     }
 
     fn index(&self, names: &[Reference]) -> Vec<u8> {
-        let plain = Descriptor::new(MANIFEST_TYPE, self.manifest_digest, self.manifest_json.len() as u64);
+        let plain = Descriptor::new(media::MANIFEST, self.manifest_digest, self.manifest_json.len() as u64);
         let mut manifests: Vec<Descriptor> = names.iter().map(|name| named(plain.clone(), name)).collect();
         if manifests.is_empty() {
             manifests.push(plain);
         }
-        json(&Index { schema_version: 2, media_type: Some(INDEX_TYPE.to_owned()), manifests })
-    }
-}
-
-impl Descriptor {
-    fn new(media_type: &str, digest: Digest, size: u64) -> Self {
-        Self { media_type: media_type.to_owned(), digest, size, annotations: BTreeMap::new() }
+        json(&Index { manifests, ..Index::empty() })
     }
 }
 
@@ -236,9 +225,9 @@ pub(crate) fn blob_path(digest: &Digest) -> String {
 fn named(mut descriptor: Descriptor, name: &Reference) -> Descriptor {
     let full = name.with_tag();
     if let Some(tag) = &full.tag {
-        descriptor.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag.clone());
+        descriptor.annotations.insert(annotation::REF_NAME.to_owned(), tag.clone());
     }
-    descriptor.annotations.insert("io.containerd.image.name".to_owned(), full.canonical());
+    descriptor.annotations.insert(annotation::CONTAINERD_NAME.to_owned(), full.canonical());
     descriptor
 }
 
@@ -253,4 +242,28 @@ fn header_of(name: &str, size: u64) -> Vec<u8> {
     tape::write_header(&mut header, &member)
         .expect("a blob's name and size can be expressed, memory can be written");
     header
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The description of some fat image.
+    pub(crate) fn source() -> SourceImage {
+        SourceImage {
+            id: Digest::of("fat"),
+            reference: "fat".to_owned(),
+            tags: vec![],
+            digests: vec![],
+            architecture: "amd64".to_owned(),
+            variant: None,
+            os: "linux".to_owned(),
+            os_version: None,
+            created: Some("2024-01-01T00:00:00Z".to_owned()),
+            author: None,
+            size: 5,
+            config: Config { cmd: vec!["/app/one".to_owned()], ..Config::default() },
+            layer_diff_ids: vec![],
+        }
+    }
 }

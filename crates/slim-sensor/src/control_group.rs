@@ -41,6 +41,8 @@ pub fn names(container: &str) -> Vec<String> {
         ("libpod-", ".scope"),
         ("cri-containerd-", ".scope"),
         ("crio-", ".scope"),
+        // The embedded engine.
+        ("docker-slim-", ""),
     ]
     .iter()
     .map(|(before, after)| format!("{before}{container}{after}"))
@@ -62,6 +64,7 @@ mod tests {
     fn a_container_is_known_by_whole_names_only() {
         let names = names("abc");
         assert!(names.contains(&"abc".to_owned()) && names.contains(&"docker-abc.scope".to_owned()));
+        assert!(names.contains(&"docker-slim-abc".to_owned()));
         assert!(!names.iter().any(|name| name.contains("conmon")));
     }
 

@@ -13,6 +13,12 @@ pub struct GlobalArguments {
     /// Folder that holds `.images` with the artifacts [default: the working directory].
     #[arg(long, global = true, value_name = "FOLDER")]
     pub state_path: Option<PathBuf>,
+    /// Which engine runs containers; `auto`: Docker where it has the image or answers, else the embedded one.
+    #[arg(long, global = true, value_enum, default_value_t = EngineName::Auto)]
+    pub engine: EngineName,
+    /// Folder of the embedded engine's images and containers.
+    #[arg(long, global = true, value_name = "FOLDER", default_value = "/var/lib/docker-slim")]
+    pub store_root: PathBuf,
     /// Address of the engine: unix:///path, tcp://host:port.
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub host: Option<String>,
@@ -53,6 +59,15 @@ pub struct GlobalArguments {
     /// `json`: one JSON document on stdout, nothing else there.
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     pub output_format: OutputFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    Auto,
+    /// By its API; Podman speaks it, too.
+    Docker,
+    /// Without a daemon, in this program.
+    Embedded,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -12,27 +12,32 @@ mod image;
 mod keep;
 mod probe;
 mod recipe;
+mod run;
 mod source;
+mod store;
 mod trace;
 mod verify;
 
-pub use build::{BuildArguments, ProfileArguments};
+pub use build::{BuildArguments, Compression, LayerChoice, ProfileArguments};
 pub use container::ContainerArguments;
 pub use diff::{DiffArguments, DifferenceArguments};
 pub use exercise::ExerciseArguments;
 pub use explain::{ByArgument, ExplainArguments};
-pub use global::{GlobalArguments, LogFormat, LogLevel, OutputFormat};
+pub use global::{EngineName, GlobalArguments, LogFormat, LogLevel, OutputFormat};
 pub use http::HttpArguments;
 pub use image::ImageArguments;
 pub use keep::{KeepArguments, KeepLevel};
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
+pub use run::RunArguments;
 pub use source::CommonArguments;
+pub use store::{StoreArguments, StoreCommand};
 pub use trace::{MergeArguments, ShowArguments, TraceArguments, TraceCommand, TraceDiffArguments};
 pub use verify::{VerifyArguments, VerifyMode};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Makes a container image small: runs it, watches what its program really uses, and writes an image with that and
@@ -62,6 +67,10 @@ pub enum Command {
     Diff(DiffArguments),
     /// Merges, shows and compares traces: what `profile --trace-out` wrote, and `build --from-trace` takes.
     Trace(TraceArguments),
+    /// Runs an image of the embedded engine's store in the foreground; flags as `docker run`.
+    Run(Box<RunArguments>),
+    /// The images of the embedded engine, which needs no daemon: lists, imports, removes.
+    Store(StoreArguments),
     /// Shows the version of the program and of the formats it writes.
     Version,
     /// Writes the completions of a shell to stdout.
@@ -82,4 +91,11 @@ pub enum Command {
     /// Serves an image's files; runs inside a container of that image.
     #[command(hide = true)]
     Collector,
+    /// Holds a container of the embedded engine, or joins one.
+    #[command(hide = true)]
+    ContainerHelper {
+        /// What to do, and with what.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }

@@ -30,15 +30,16 @@ pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result
 }
 
 fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Failure> {
-    let mut report = with_engine(global, &work.settings.run, async |engine, terminal, outside| {
-        fat_image::prepare(engine, &work.fat_image, terminal, outside).await?;
-        let report = match outcome {
-            Outcome::Image => slim_build::build(engine, &work.settings, terminal, outside).await?,
-            Outcome::ProfileOnly => slim_build::profile(engine, &work.settings, terminal, outside).await?,
-        };
-        remove_fat_image(engine, &work.fat_image).await?;
-        Ok(report)
-    })?;
+    let mut report =
+        with_engine(global, &work.settings.run, held(&work.fat_image), async |engine, terminal, outside| {
+            let settings = fat_image::prepare(engine, work, terminal, outside).await?;
+            let report = match outcome {
+                Outcome::Image => slim_build::build(engine, &settings, terminal, outside).await?,
+                Outcome::ProfileOnly => slim_build::profile(engine, &settings, terminal, outside).await?,
+            };
+            remove_fat_image(engine, &work.fat_image).await?;
+            Ok(report)
+        })?;
     if work.remove_artifacts {
         remove_artifacts(&mut report, work.settings.copy_meta_artifacts.as_deref())?;
     }
@@ -47,6 +48,14 @@ fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Fa
     }
     print(global, &report);
     Ok(())
+}
+
+/// The image that an engine is to have already.
+fn held(fat_image: &FatImage) -> Option<&str> {
+    match fat_image {
+        FatImage::Held { reference, .. } => Some(reference),
+        _ => None,
+    }
 }
 
 async fn remove_fat_image(engine: &dyn Engine, fat_image: &FatImage) -> Result<(), Failure> {

@@ -35,16 +35,24 @@ pub fn run(global: &GlobalArguments, arguments: &DiffArguments) -> Result<(), Fa
     }
 }
 
+/// The image to be found in an engine.
+fn image_of(side: &TreeSource) -> Option<&str> {
+    match side {
+        TreeSource::Image(reference) => Some(reference),
+        TreeSource::Stored(_) => None,
+    }
+}
+
 fn trees(
     global: &GlobalArguments,
     before: &TreeSource,
     after: &TreeSource,
 ) -> Result<TreeDifference, Failure> {
-    if let (TreeSource::Archive(before), TreeSource::Archive(after)) = (before, after) {
+    if let (TreeSource::Stored(before), TreeSource::Stored(after)) = (before, after) {
         return Ok(compare_archives(before, after)?);
     }
     let reading: Reading = settings::reading(global)?;
-    with_engine(global, &reading.run, async |engine, terminal, outside| {
+    with_engine(global, &reading.run, image_of(after), async |engine, terminal, outside| {
         Ok(compare_images(engine, &reading, (before, after), terminal, outside).await?)
     })
 }

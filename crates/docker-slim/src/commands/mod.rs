@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod build;
+mod choice;
 mod collector;
 mod completion;
 mod diff;
@@ -11,6 +12,8 @@ mod fat_image;
 mod metadata;
 mod output;
 mod probe;
+mod run;
+mod store;
 mod trace;
 mod version;
 mod with_engine;
@@ -26,6 +29,10 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 /// Runs the command and gives the exit code.
 pub fn run(arguments: Arguments) -> ExitCode {
     let Arguments { global, command } = arguments;
+    if let Command::ContainerHelper { arguments } = &command {
+        // Its output is a container's: no log.
+        return ExitCode::from(slim_engine::embedded::help(arguments));
+    }
     let outcome = start_log(&global).and_then(|()| run_command(&global, command));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,6 +48,8 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Explain(arguments) => explain::run(global, &arguments),
         Command::Diff(arguments) => diff::run(global, &arguments),
         Command::Trace(arguments) => trace::run(global, &arguments),
+        Command::Run(arguments) => run::run(global, &arguments),
+        Command::Store(arguments) => store::run(global, &arguments),
         Command::Version => version::run(global),
         Command::Completion { shell } => {
             completion::run(shell);
@@ -52,6 +61,7 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
             Ok(())
         }
         Command::Collector => collector::run(),
+        Command::ContainerHelper { .. } => Ok(()),
     }
 }
 

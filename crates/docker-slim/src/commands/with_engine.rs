@@ -1,9 +1,9 @@
 //! What every command does that works with an engine: connects, sweeps what dead runs left, listens to signals.
 
+use super::choice;
 use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::outside::Outside;
-use crate::settings;
 use crate::terminal::Terminal;
 use slim_build::{BuildError, Event, Progress};
 use slim_engine::{Engine, Run};
@@ -12,13 +12,13 @@ use std::time::Duration;
 /// How long blocking workers may still take after everything has been cleaned up.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// Does the work on a runtime of its own.
+/// Does the work on a runtime of its own. `image`: the one to be worked on, where it is known.
 pub fn with_engine<T>(
     global: &GlobalArguments,
     run: &Run,
+    image: Option<&str>,
     work: impl AsyncFnOnce(&dyn Engine, &Terminal, &Outside) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let inputs = settings::endpoint_inputs(global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -28,7 +28,7 @@ pub fn with_engine<T>(
         let outside =
             Outside::new().map_err(|error| BuildError::Bug(format!("install signal handlers: {error}")))?;
         let terminal = Terminal::new(global.quiet);
-        let engine = slim_engine::connect(&inputs).await.map_err(BuildError::from)?;
+        let engine = choice::choose(global, image, &terminal).await?;
         for error in slim_engine::sweep(engine.as_ref(), run).await.errors {
             terminal.tell(Event::Notice(format!("could not remove what a dead run left: failed to {error}")));
         }

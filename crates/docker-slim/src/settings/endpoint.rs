@@ -14,6 +14,18 @@ pub fn endpoint_inputs(global: &GlobalArguments) -> Result<EndpointInputs, Failu
     inputs(global, &|name| env::var(name).ok())
 }
 
+/// Whether flags or the environment say where the engine is.
+pub fn names_an_address(global: &GlobalArguments, inputs: &EndpointInputs) -> bool {
+    let is_given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    flags_name_an_address(global) || is_given(&inputs.docker_host) || is_given(&inputs.docker_context)
+}
+
+/// Whether flags alone say so.
+pub fn flags_name_an_address(global: &GlobalArguments) -> bool {
+    let texts = [&global.host, &global.crt_connection, &global.crt_context];
+    texts.into_iter().flatten().any(|text| !text.is_empty())
+}
+
 fn inputs(
     global: &GlobalArguments,
     environment: &dyn Fn(&str) -> Option<String>,

@@ -9,23 +9,28 @@ mod files;
 mod http;
 mod image;
 mod keep;
+mod outputs;
 mod probe;
 mod recipe;
+mod run;
 mod text;
 mod trace;
 mod verify;
 
 pub use diff::Side;
-pub use endpoint::endpoint_inputs;
+pub use endpoint::{endpoint_inputs, flags_name_an_address, names_an_address};
 pub use explain::{Question, explain};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
+pub use run::run;
 pub use trace::read_trace;
 
-use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, ProfileArguments};
+use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, LayerChoice, ProfileArguments};
 use crate::failure::Failure;
-use slim_build::{ConfigEdits, Reading, Settings, Verify};
+use slim_build::{ConfigEdits, Layers, Reading, Settings, Verify};
 use slim_engine::Run;
+use slim_image::location::EngineKind;
+use slim_image::{Packing, Platform};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +42,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 const BUFFER_BYTES: u32 = 8 << 20;
 
 /// This program's own file.
-const OWN_BINARY: &str = "/proc/self/exe";
+pub const OWN_BINARY: &str = "/proc/self/exe";
 
 /// What `build` or `profile` does, around the pipeline.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub struct Work {
     pub settings: Settings,
     /// How the fat image comes into the engine where it is not there.
     pub fat_image: FatImage,
+    /// Engines that the slim image shall go to, each with its name there: it must be the one that is used.
+    pub engines: Vec<(EngineKind, String)>,
     /// Remove what lies below the state path when all is done.
     pub remove_artifacts: bool,
 }
@@ -56,6 +63,13 @@ pub struct Work {
 pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Work, Failure> {
     let mut work = common(global, &arguments.common, recipe::fat_image(global, arguments)?)?;
     work.settings.tags.clone_from(&arguments.tag);
+    let outputs::Outputs { outputs, engines } = outputs::outputs(&arguments.output)?;
+    (work.settings.outputs, work.engines) = (outputs, engines);
+    work.settings.layers = match arguments.layers {
+        LayerChoice::Flat => Layers::Flat,
+        LayerChoice::Preserve => Layers::Preserve,
+    };
+    work.settings.packing = outputs::packing(arguments.compression);
     work.settings.edits = image::edits(&arguments.edits)?;
     work.settings.keep = keep::settings(&arguments.keep)?;
     work.settings.verify = verify::settings(&arguments.verify)?;
@@ -68,8 +82,7 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
 /// # Errors
 /// What is wrong with the flags.
 pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result<Work, Failure> {
-    let fat_image =
-        FatImage::Held { reference: recipe::target(&arguments.common)?, pull: arguments.common.pull };
+    let fat_image = FatImage::at(recipe::target(&arguments.common)?, arguments.common.pull)?;
     let mut work = common(global, &arguments.common, fat_image)?;
     work.settings.trace_out.clone_from(&arguments.trace_out);
     Ok(work)
@@ -92,14 +105,25 @@ fn state_path(global: &GlobalArguments) -> PathBuf {
     global.state_path.clone().unwrap_or_else(|| PathBuf::from("."))
 }
 
+/// Where the embedded engine's store lies.
+pub fn store_root(global: &GlobalArguments) -> PathBuf {
+    global.store_root.clone()
+}
+
 fn common(
     global: &GlobalArguments,
     arguments: &CommonArguments,
     fat_image: FatImage,
 ) -> Result<Work, Failure> {
     let settings = Settings {
-        target: fat_image.reference().to_owned(),
+        target: fat_image.reference(),
+        fat_files: None,
+        platform: platform(arguments.platform.as_deref())?,
         tags: Vec::new(),
+        outputs: Vec::new(),
+        packing: Packing::Gzip,
+        layers: Layers::Flat,
+        threads: outputs::threads(),
         state_path: state_path(global),
         copy_meta_artifacts: arguments.copy_meta_artifacts.clone(),
         container: container::settings(&arguments.container)?,
@@ -117,7 +141,12 @@ fn common(
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
     };
-    Ok(Work { settings, fat_image, remove_artifacts: arguments.remove_file_artifacts })
+    Ok(Work { settings, fat_image, engines: Vec::new(), remove_artifacts: arguments.remove_file_artifacts })
+}
+
+fn platform(text: Option<&str>) -> Result<Option<Platform>, Failure> {
+    let parsed = text.map(str::parse).transpose();
+    parsed.map_err(|error| Failure::usage(format!("understand --platform: failed to {error}")))
 }
 
 fn source_date_epoch() -> Result<Option<i64>, Failure> {
@@ -141,7 +170,7 @@ fn local_layers() -> Result<bool, Failure> {
     }
 }
 
-fn this_run() -> Result<Run, Failure> {
+pub fn this_run() -> Result<Run, Failure> {
     let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
         .and_then(|uuid| slim_engine::host::this_run(uuid.trim().replace('-', "")));
     run.map_err(|error| {
@@ -178,6 +207,14 @@ mod tests {
         assert_eq!(of(&["--new-workdir=/w"]).settings.edits.workdir.as_deref(), Some("/w"));
         assert!(of(&["--include-shell"]).settings.keep.include_shell);
         assert!(of(&[]).settings.from_trace.is_none());
+        let written = of(&["--output=oci:a", "--output=docker-daemon:b", "--compression=zstd"]);
+        assert_eq!((written.settings.outputs.len(), written.engines.len()), (2, 1));
+        assert_eq!(written.settings.packing, Packing::Zstd);
+        assert_eq!(of(&[]).settings.packing, Packing::Gzip);
+        assert_eq!(of(&["--layers=preserve"]).settings.layers, Layers::Preserve);
+        assert_eq!(of(&[]).settings.layers, Layers::Flat);
+        let platform = of(&["--platform=linux/aarch64"]).settings.platform;
+        assert_eq!(platform, Some(Platform::new("linux", "arm64")));
     }
 
     #[test]

@@ -1,0 +1,100 @@
+//! `docker-slim store`: the images of the embedded engine.
+
+use crate::arguments::{GlobalArguments, OutputFormat, StoreArguments, StoreCommand};
+use crate::failure::Failure;
+use crate::settings;
+use slim_build::BuildError;
+use slim_engine::EngineError;
+use slim_engine::embedded::{Store, StoredImage};
+use slim_report::human;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// The file cannot be had.
+const NO_IMAGE: u8 = 4;
+
+/// Does what is asked for and prints the result.
+pub fn run(global: &GlobalArguments, arguments: &StoreArguments) -> Result<(), Failure> {
+    let store = Store::open(&settings::store_root(global)).map_err(failed)?;
+    match &arguments.command {
+        StoreCommand::Ls => list(global, &store.images().map_err(failed)?),
+        StoreCommand::Import { archive, tag } => import(global, &store, archive, tag.as_deref()),
+        StoreCommand::Rm { images } => {
+            for image in images {
+                let gone = store.untag(image).map_err(failed)?;
+                print(global, &format!("{} {image}", if gone { "removed" } else { "untagged" }));
+            }
+            Ok(())
+        }
+        StoreCommand::Prune => {
+            let pruned = store.prune().map_err(failed)?;
+            let (images, layers, bytes) = (pruned.images, pruned.layers, pruned.bytes);
+            match global.output_format {
+                OutputFormat::Json => write(&serde_json::json!({
+                    "images": images, "layers": layers, "blobs": pruned.blobs, "bytes": bytes
+                })),
+                OutputFormat::Text => {
+                    print(global, &format!("removed {images} images and {layers} layers, {}", human(bytes)));
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn failed(error: EngineError) -> Failure {
+    Failure::from(BuildError::from(error))
+}
+
+fn import(global: &GlobalArguments, store: &Store, archive: &Path, tag: Option<&str>) -> Result<(), Failure> {
+    let file = File::open(archive)
+        .map_err(|error| Failure::new(format!("read {}: {error}", archive.display()), NO_IMAGE))?;
+    let mut images = store.import(&file).map_err(failed)?;
+    if let Some(tag) = tag {
+        let [image] = images.as_slice() else {
+            return Err(Failure::usage(format!("name the image {tag}: the archive holds {}", images.len())));
+        };
+        let id = image.id.to_string();
+        store.tag(&id, tag).map_err(failed)?;
+        images = store.find(&id).map_err(failed)?.into_iter().collect();
+    }
+    list(global, &images)
+}
+
+fn list(global: &GlobalArguments, images: &[StoredImage]) -> Result<(), Failure> {
+    if global.output_format == OutputFormat::Json {
+        let images: Vec<_> = images
+            .iter()
+            .map(|image| {
+                serde_json::json!({
+                    "id": image.id, "names": image.names, "size": image.size, "created": image.created
+                })
+            })
+            .collect();
+        write(&images.into());
+        return Ok(());
+    }
+    let rows = images.iter().flat_map(|image| {
+        let nameless = ["<none>".to_owned()];
+        let names = if image.names.is_empty() { nameless.to_vec() } else { image.names.clone() };
+        names.into_iter().map(|name| (name, image.id.short(), human(image.size)))
+    });
+    let rows: Vec<(String, String, String)> = rows.collect();
+    let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
+    for (name, id, size) in rows {
+        print(global, &format!("{name:<width$}  {id}  {size:>9}"));
+    }
+    Ok(())
+}
+
+fn print(global: &GlobalArguments, line: &str) {
+    if !global.quiet {
+        // Nobody is left to be told when stdout is closed.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+}
+
+fn write(value: &serde_json::Value) {
+    let _ = writeln!(std::io::stdout().lock(), "{value:#}");
+}

@@ -1,0 +1,117 @@
+//! Flags of `run` → the container.
+
+use super::files::read;
+use crate::arguments::RunArguments;
+use crate::failure::Failure;
+use slim_engine::spec::Security;
+use slim_engine::{ContainerSpec, Mount, Overrides, PublishPort};
+use std::env;
+
+/// The container that `run` makes.
+///
+/// # Errors
+/// What is wrong with a flag, or a file of them.
+pub fn run(arguments: &RunArguments) -> Result<ContainerSpec, Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
+    let directory =
+        env::current_dir().map_err(|error| Failure::usage(format!("find the working directory: {error}")))?;
+    let mut publish_ports = Vec::new();
+    for text in &arguments.publish {
+        publish_ports.extend(PublishPort::parse(text).map_err(|error| usage(&error))?);
+    }
+    let mounts =
+        arguments.volume.iter().map(|text| Mount::parse(text, &directory).map_err(|error| usage(&error)));
+    let tmpfs = arguments.tmpfs.iter().map(|text| {
+        let (path, options) = text.split_once(':').unwrap_or((text, ""));
+        (path.to_owned(), options.to_owned())
+    });
+    // As `docker run`: a name alone takes the value from here.
+    let variable = |text: &String| match text.contains('=') {
+        true => Some(text.clone()),
+        false => env::var(text).ok().map(|value| format!("{text}={value}")),
+    };
+    Ok(ContainerSpec {
+        image: arguments.image.clone(),
+        publish_all: arguments.publish_all,
+        overrides: Overrides {
+            entrypoint: arguments.entrypoint.clone().map(|program| vec![program]),
+            cmd: Some(arguments.command.clone()).filter(|words| !words.is_empty()),
+            env: arguments.env.iter().filter_map(variable).collect(),
+            user: arguments.user.clone(),
+            workdir: arguments.workdir.clone(),
+            hostname: arguments.hostname.clone(),
+            network: arguments.network.clone(),
+            mounts: mounts.collect::<Result<_, _>>()?,
+            publish_ports,
+            ..Overrides::default()
+        },
+        security: Security {
+            options: security_options(arguments)?,
+            capabilities_added: arguments.cap_add.clone(),
+            capabilities_dropped: arguments.cap_drop.clone(),
+            read_only_root: arguments.read_only,
+            tmpfs: tmpfs.collect(),
+        },
+        ..ContainerSpec::default()
+    })
+}
+
+/// Engines take a profile's text, people name its file.
+fn security_options(arguments: &RunArguments) -> Result<Vec<String>, Failure> {
+    let mut options = Vec::new();
+    for option in &arguments.security_opt {
+        match option.strip_prefix("seccomp=") {
+            None | Some("unconfined") => options.push(option.clone()),
+            Some(file) => options.push(format!("seccomp={}", read("--security-opt seccomp", file.as_ref())?)),
+        }
+    }
+    if let Some(file) = &arguments.policy {
+        options.push(format!("seccomp={}", read("--policy", file)?));
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Command;
+    use crate::command_line::tests::parse_with;
+
+    fn of(words: &[&str]) -> Result<ContainerSpec, Failure> {
+        let arguments = parse_with(&[&["run"], words].concat(), &[]).unwrap().arguments;
+        let Command::Run(run_arguments) = arguments.command else { panic!() };
+        run(&run_arguments)
+    }
+
+    #[test]
+    fn flags_stand_before_the_image_and_the_command_behind_it() {
+        let spec =
+            of(&["-p8080:80", "-e", "A=1", "-v/a:/b:ro", "--rm", "image:1", "ls", "-l", "--read-only"])
+                .unwrap();
+        assert_eq!(spec.image, "image:1");
+        assert_eq!(spec.overrides.cmd.unwrap(), ["ls", "-l", "--read-only"]);
+        assert_eq!(
+            (spec.overrides.env, spec.overrides.publish_ports[0].host_port),
+            (vec!["A=1".to_owned()], Some(8080))
+        );
+        assert!(spec.overrides.mounts[0].read_only && !spec.security.read_only_root);
+    }
+
+    #[test]
+    fn a_profile_is_read_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.json");
+        std::fs::write(&path, "{}").unwrap();
+        let path = path.display().to_string();
+        for flags in
+            [["--policy".to_owned(), path.clone()], ["--security-opt".to_owned(), format!("seccomp={path}")]]
+        {
+            let spec = of(&[&flags[0], &flags[1], "x"]).unwrap();
+            assert_eq!(spec.security.options, ["seccomp={}"]);
+        }
+        assert!(of(&["--policy=/none", "x"]).unwrap_err().message.contains("/none"));
+        let spec = of(&["--security-opt=seccomp=unconfined", "--tmpfs=/tmp:size=1m", "x"]).unwrap();
+        assert_eq!(spec.security.options, ["seccomp=unconfined"]);
+        assert_eq!(spec.security.tmpfs["/tmp"], "size=1m");
+    }
+}

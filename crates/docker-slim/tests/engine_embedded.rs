@@ -1,0 +1,717 @@
+//! The embedded engine: containers and builds without any daemon. Needs root. What it does as Docker does is compared with
+//! a real Docker Engine where one answers.
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+
+mod common;
+
+use common::{Context, docker, engine_is_here, run};
+use slim_engine::embedded::{EmbeddedEngine, Store};
+use slim_engine::spec::Security;
+use slim_engine::{
+    ContainerId, ContainerSpec, Engine, EngineError, ExecSpec, Mount, Overrides, PublishPort, Run, sweep,
+};
+use slim_image::Digest;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Applets of busybox that the images have.
+const APPLETS: [&str; 20] = [
+    "sh", "cat", "sleep", "httpd", "ls", "id", "echo", "env", "touch", "pwd", "mkdir", "rm", "mknod", "grep",
+    "hostname", "mount", "stat", "sort", "sed", "kill",
+];
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0)
+}
+
+/// A store in a folder of its own, and an engine over it.
+struct Embedded {
+    folder: TempDir,
+    engine: EmbeddedEngine,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Embedded {
+    fn new() -> Self {
+        assert!(is_root(), "the embedded engine needs root");
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let engine = EmbeddedEngine::new(store, env!("CARGO_BIN_EXE_docker-slim"));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        Self { folder, engine, runtime }
+    }
+
+    /// One with the image `test:1`.
+    fn with_image(config: &serde_json::Value) -> Self {
+        let this = Self::new();
+        this.engine.store().import(&File::open(this.archive("test:1", config)).unwrap()).unwrap();
+        this
+    }
+
+    fn archive(&self, name: &str, config: &serde_json::Value) -> PathBuf {
+        let path = self.folder.path().join(format!("{}.tar", name.replace(':', "-")));
+        fs::write(&path, archive(name, &busybox_layer(), config)).unwrap();
+        path
+    }
+
+    fn now<T>(&self, work: impl Future<Output = Result<T, EngineError>>) -> T {
+        self.runtime.block_on(work).unwrap()
+    }
+
+    fn create(&self, overrides: Overrides) -> ContainerId {
+        let spec = ContainerSpec { image: "test:1".to_owned(), overrides, ..ContainerSpec::default() };
+        self.now(self.engine.create(&spec))
+    }
+
+    /// Runs a container to its end: exit code and log.
+    fn run_spec(&self, spec: &ContainerSpec) -> (i64, String) {
+        let id = self.now(self.engine.create(spec));
+        self.now(self.engine.start(&id));
+        let code = self.now(self.engine.wait(&id));
+        let log = self.now(self.engine.logs(&id, None)).bytes;
+        self.now(self.engine.remove(&id, false));
+        (code, String::from_utf8(log).unwrap())
+    }
+
+    fn shell_with(&self, script: &str, overrides: Overrides) -> (i64, String) {
+        let overrides = Overrides { entrypoint: Some(words(&["sh", "-c", script])), ..overrides };
+        self.run_spec(&ContainerSpec { image: "test:1".to_owned(), overrides, ..ContainerSpec::default() })
+    }
+
+    fn shell(&self, script: &str) -> (i64, String) {
+        self.shell_with(script, Overrides::default())
+    }
+
+    fn execute(&self, id: &ContainerId, command: &ExecSpec) -> (i64, String) {
+        let result = self.now(self.engine.exec(id, command));
+        (result.exit_code, String::from_utf8([result.stdout, result.stderr].concat()).unwrap())
+    }
+
+    /// The program on this store, in the test's folder.
+    fn slim(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docker-slim"));
+        command.arg("--store-root").arg(self.engine.store().path()).arg("--engine=embedded").args(arguments);
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).env_remove("DOCKER_HOST");
+        command
+    }
+
+    fn run_slim(&self, arguments: &[&str]) -> common::Finished {
+        common::Finished::of(self.slim(arguments).output().unwrap())
+    }
+
+    /// Fails the test unless no container of this store is left: neither files nor processes nor groups nor mounts.
+    #[track_caller]
+    fn expect_nothing(&self) {
+        let containers = self.engine.store().path().join("containers");
+        let left: Vec<String> = fs::read_dir(&containers)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
+        let root = self.engine.store().path().display().to_string();
+        assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&root), "a mount is left");
+        let keepers = run("sh", &["-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' || true"]);
+        assert!(!keepers.contains(&format!("container-helper keep {root}")), "a keeper is left");
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        for (id, _) in self.runtime.block_on(self.engine.containers()).unwrap_or_default() {
+            drop(self.runtime.block_on(self.engine.remove(&id, true)));
+        }
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// A layer with busybox, two users and a web page.
+fn busybox_layer() -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, kind: tar::EntryType, mode: u32, link: &str, contents: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_700_000_000);
+        header.set_size(contents.len() as u64);
+        if !link.is_empty() {
+            header.set_link_name(link).unwrap();
+        }
+        builder.append_data(&mut header, name, contents).unwrap();
+    };
+    for folder in ["bin", "etc", "www", "data", "root"] {
+        add(folder, tar::EntryType::Directory, 0o755, "", b"");
+    }
+    add("tmp", tar::EntryType::Directory, 0o1777, "", b"");
+    add("bin/busybox", tar::EntryType::Regular, 0o755, "", &fs::read("/bin/busybox").unwrap());
+    for applet in APPLETS {
+        add(&format!("bin/{applet}"), tar::EntryType::Symlink, 0o777, "busybox", b"");
+    }
+    let passwd = b"root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:web:/www:/bin/sh\n";
+    add("etc/passwd", tar::EntryType::Regular, 0o644, "", passwd);
+    add("etc/group", tar::EntryType::Regular, 0o644, "", b"root:x:0:\nweb:x:1001:\nextra:x:44:web\n");
+    add("www/index.html", tar::EntryType::Regular, 0o644, "", b"hello\n");
+    add("www/other.html", tar::EntryType::Regular, 0o644, "", b"other\n");
+    add("data/seed", tar::EntryType::Regular, 0o640, "", b"seeded\n");
+    builder.into_inner().unwrap()
+}
+
+/// A docker-archive of one layer.
+fn archive(name: &str, layer: &[u8], config: &serde_json::Value) -> Vec<u8> {
+    let diff_id = Digest::of(layer);
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z", "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]}, "history": [{"created_by": "a test"}],
+    })
+    .to_string();
+    let id = format!("{}.json", Digest::of(&config).hex());
+    let manifest =
+        serde_json::json!([{"Config": id, "RepoTags": [name], "Layers": ["layer.tar"]}]).to_string();
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, contents) in
+        [(id.as_str(), config.as_bytes()), ("manifest.json", manifest.as_bytes()), ("layer.tar", layer)]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(contents.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, contents).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn web_server() -> serde_json::Value {
+    serde_json::json!({
+        "Cmd": ["/bin/sh", "-c", "trap 'exit 0' TERM; echo started; httpd -f -p 8000 -h /www & wait"],
+        "ExposedPorts": {"8000/tcp": {}}, "Volumes": {"/data": {}},
+    })
+}
+
+fn plain() -> serde_json::Value {
+    serde_json::json!({"Cmd": ["sh", "-c", "echo out; echo err >&2; exit 3"], "Env": ["A=1"], "WorkingDir": "/made/here"})
+}
+
+/// What a container sees of itself: everything that the engine decides and that is the same each time.
+const LOOK: &str = "exec 2>&1
+grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid|Groups|SigIgn|SigBlk|Umask)' /proc/self/status | sed -E 's/^(SigIgn:.*)[0-9a-f]{8}$/\\1/'
+grep SigIgn /proc/self/status | sed -E 's/.*(.)(.......)$/\\2/'
+grep -E '^Max open' /proc/self/limits | sed -E 's/ +/ /g' | busybox cut -d' ' -f1-3
+env | grep -v HOSTNAME | sort; pwd; id
+mount | grep -vE '^(/dev|overlay|cgroup|none)' | sed -E 's/inode64|size=[0-9]*k|,gid=5//g; s/,,/,/g' | sort
+for p in /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/fd /dev/stdin /dev/stdout /dev/stderr /dev/core /dev/shm /dev/mqueue /etc/hosts /etc/hostname /etc/resolv.conf / /made /made/here; do stat -c '%n %F %a %u %g' $p; done
+cat /proc/sys/net/ipv4/ip_unprivileged_port_start; cat /sys/class/net/lo/flags; ls /sys/class/net
+ls -ld /proc/self/fd/0 | sed -E 's/.*-> //'
+for p in /proc/kcore /proc/keys /proc/timer_list; do cat $p | busybox head -c 1 | busybox wc -c; done
+touch /proc/sys/kernel/x /proc/sysrq-trigger 2>/dev/null || echo read-only
+mknod /tmp/sda b 8 0 && cat /tmp/sda 2>&1 | busybox head -c 100
+busybox umount /proc 2>&1; busybox mount -t tmpfs x /tmp 2>&1; busybox unshare -m true 2>&1
+cat /etc/hostname | busybox wc -c; cat /proc/1/comm
+busybox chroot / /bin/true && echo chroot; busybox ulimit -c 2>/dev/null
+echo 1 > /proc/sys/net/ipv4/ip_forward 2>/dev/null || echo no forward
+";
+
+#[test]
+fn a_container_sees_what_it_would_see_under_docker() {
+    if !engine_is_here() {
+        return;
+    }
+    let embedded = Embedded::with_image(&plain());
+    run("docker", &["load", "-q", "-i", embedded.archive("slimtest-embedded:1", &plain()).to_str().unwrap()]);
+    let mut context = Context::new();
+    context.remove_later("slimtest-embedded:1");
+    for user in ["root", "web", "4711:44"] {
+        let under_docker = docker(&[
+            "run",
+            "--rm",
+            "--network=none",
+            "--user",
+            user,
+            "--entrypoint",
+            "sh",
+            "slimtest-embedded:1",
+            "-c",
+            LOOK,
+        ]);
+        let (_, here) =
+            embedded.shell_with(LOOK, Overrides { user: Some(user.to_owned()), ..Overrides::default() });
+        similar(&under_docker, &here, user);
+    }
+}
+
+/// Compares line by line, for a message that tells what differs.
+#[track_caller]
+fn similar(under_docker: &str, here: &str, user: &str) {
+    let lines = |text: &str| text.trim().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+    let (one, other) = (lines(under_docker), lines(here));
+    let missing: Vec<&String> = one.iter().filter(|line| !other.contains(line)).collect();
+    let new: Vec<&String> = other.iter().filter(|line| !one.contains(line)).collect();
+    assert!(missing.is_empty() && new.is_empty(), "as {user}: Docker shows {missing:#?}, we show {new:#?}");
+}
+
+#[test]
+fn output_and_exit_code_come_back() {
+    let embedded = Embedded::with_image(&plain());
+    let (code, log) =
+        embedded.run_spec(&ContainerSpec { image: "test".to_owned() + ":1", ..ContainerSpec::default() });
+    // Two streams: which of two lines comes first is known to the program alone.
+    assert!(code == 3 && ["out\nerr\n", "err\nout\n"].contains(&log.as_str()), "{code}: {log}");
+    assert_eq!(
+        embedded.shell("kill -9 $$; sleep 1").0,
+        0,
+        "the first process of a container is not killed from inside"
+    );
+    let (_, log) = embedded.shell_with(
+        "echo to the device > /dev/stdout; echo other > /dev/stderr",
+        Overrides { user: Some("web".to_owned()), ..Overrides::default() },
+    );
+    assert_eq!(log.lines().collect::<std::collections::BTreeSet<_>>(), ["other", "to the device"].into());
+    let long: String = (0..20_000).map(|line| format!("line {line}\n")).collect();
+    let (_, log) = embedded.shell("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done");
+    assert!(log == long, "{} bytes instead of {}", log.len(), long.len());
+    embedded.expect_nothing();
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_a_failed_start_with_the_reason() {
+    let embedded = Embedded::with_image(&plain());
+    for (program, reason, code) in [
+        ("surely-not-there", "executable file not found in $PATH", 127),
+        ("/etc/passwd", "ermission denied", 126),
+        ("/none", "No such file", 127),
+    ] {
+        let id = embedded.create(Overrides { entrypoint: Some(words(&[program])), ..Overrides::default() });
+        let error = embedded.runtime.block_on(embedded.engine.start(&id)).unwrap_err();
+        assert!(matches!(error, EngineError::StartFailed { .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+        let state = embedded.now(embedded.engine.inspect(&id));
+        assert!(!state.running && state.error.contains(reason), "{state:?}");
+        assert_eq!(state.exit_code, code, "{program}");
+        embedded.now(embedded.engine.remove(&id, false));
+    }
+    let broken = Overrides { user: Some("nobody-here".to_owned()), ..Overrides::default() };
+    let id = embedded.create(broken);
+    let error = embedded.runtime.block_on(embedded.engine.start(&id)).unwrap_err();
+    assert!(error.to_string().contains("no user \"nobody-here\""), "{error}");
+    embedded.now(embedded.engine.remove(&id, false));
+    embedded.expect_nothing();
+}
+
+#[test]
+fn commands_run_inside_of_a_running_container() {
+    let embedded = Embedded::with_image(&web_server());
+    let id = embedded.create(Overrides { env: words(&["OWN=1"]), ..Overrides::default() });
+    embedded.now(embedded.engine.start(&id));
+    let exec = |argv: &[&str]| ExecSpec { argv: words(argv), ..ExecSpec::default() };
+    assert_eq!(embedded.execute(&id, &exec(&["cat", "/www/index.html"])), (0, "hello\n".to_owned()));
+    assert_eq!(embedded.execute(&id, &exec(&["sh", "-c", "exit 7"])).0, 7);
+    let as_user = ExecSpec {
+        user: Some("web".to_owned()),
+        env: words(&["MORE=2"]),
+        working_directory: Some("/www".to_owned()),
+        ..exec(&[
+            "sh",
+            "-c",
+            "id; pwd; echo $OWN $MORE $HOME; grep -E '^(CapBnd|Seccomp:)' /proc/self/status",
+        ])
+    };
+    let (_, said) = embedded.execute(&id, &as_user);
+    assert_eq!(
+        said,
+        "uid=1000(web) gid=1001(web) groups=44(extra),1001(web)\n/www\n1 2 /www\nCapBnd:\t00000000a80425fb\nSeccomp:\t2\n"
+    );
+    let (_, seen) = embedded
+        .execute(&id, &exec(&["sh", "-c", "cat /proc/1/comm; ls /proc | grep -c '^[0-9]'; hostname"]));
+    assert!(seen.starts_with("sh\n") && seen.contains(&id.as_str()[..12]), "{seen}");
+    let with_input = ExecSpec { stdin: Some(b"typed\n".to_vec()), ..exec(&["cat"]) };
+    assert_eq!(embedded.execute(&id, &with_input), (0, "typed\n".to_owned()));
+    let error =
+        embedded.runtime.block_on(embedded.engine.exec(&id, &exec(&["surely-not-there"]))).unwrap_err();
+    assert!(error.to_string().contains("not found in $PATH"), "{error}");
+    // It is in the container's control group.
+    let state = embedded.now(embedded.engine.inspect(&id));
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", state.pid.unwrap())).unwrap();
+    let (_, theirs) = embedded.execute(&id, &exec(&["cat", "/proc/self/cgroup"]));
+    assert_eq!(own, theirs);
+    embedded.now(embedded.engine.stop(&id, Duration::from_secs(10)));
+    assert!(embedded.runtime.block_on(embedded.engine.exec(&id, &exec(&["cat"]))).is_err());
+    embedded.now(embedded.engine.remove(&id, false));
+    embedded.expect_nothing();
+}
+
+#[test]
+fn a_container_is_stopped_by_its_signal_and_killed_after_the_grace() {
+    let embedded = Embedded::with_image(&web_server());
+    let id = embedded.create(Overrides::default());
+    for _ in 0..2 {
+        // The same container starts again, with what it wrote.
+        embedded.now(embedded.engine.start(&id));
+        let state = embedded.now(embedded.engine.inspect(&id));
+        assert!(state.running && state.pid.is_some() && state.status == "running", "{state:?}");
+        embedded.now(embedded.engine.stop(&id, Duration::from_secs(10)));
+        let state = embedded.now(embedded.engine.inspect(&id));
+        assert_eq!((state.running, state.exit_code, state.status.as_str()), (false, 0, "exited"));
+    }
+    assert_eq!(embedded.now(embedded.engine.logs(&id, None)).bytes, b"started\nstarted\n");
+    assert_eq!(embedded.now(embedded.engine.logs(&id, Some(1))).bytes, b"started\n");
+    embedded.now(embedded.engine.remove(&id, false));
+    let deaf =
+        embedded.create(Overrides { entrypoint: Some(words(&["sleep", "1000"])), ..Overrides::default() });
+    embedded.now(embedded.engine.start(&deaf));
+    assert!(embedded.runtime.block_on(embedded.engine.remove(&deaf, false)).is_err(), "it runs");
+    embedded.now(embedded.engine.stop(&deaf, Duration::from_millis(300)));
+    assert_eq!(embedded.now(embedded.engine.inspect(&deaf)).exit_code, 137);
+    embedded.now(embedded.engine.start(&deaf));
+    embedded.now(embedded.engine.pause(&deaf));
+    assert!(embedded.now(embedded.engine.inspect(&deaf)).paused);
+    // A frozen one can be removed all the same.
+    embedded.now(embedded.engine.remove(&deaf, true));
+    assert!(matches!(
+        embedded.runtime.block_on(embedded.engine.inspect(&deaf)),
+        Err(EngineError::ContainerNotFound { .. })
+    ));
+    embedded.expect_nothing();
+}
+
+#[test]
+fn volumes_are_seeded_binds_and_memory_are_mounted() {
+    let embedded = Embedded::with_image(&web_server());
+    let shared = embedded.folder.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("file"), "bound\n").unwrap();
+    let bind = format!("{}:/bound:ro", shared.display());
+    let mounts = [bind.as_str(), "kept:/www", "type=tmpfs,target=/memory,tmpfs-size=1m"]
+        .iter()
+        .map(|text| Mount::parse(text, Path::new("/")).unwrap())
+        .collect::<Vec<_>>();
+    let overrides = Overrides { mounts, ..Overrides::default() };
+    let script = "cat /data/seed /bound/file; stat -c '%a %u' /data/seed; touch /bound/x 2>&1; echo new >> /www/index.html; \
+                  touch /memory/x && grep -c ' /memory tmpfs' /proc/mounts; cat /www/index.html";
+    let (_, log) = embedded.shell_with(script, overrides.clone());
+    assert!(log.starts_with("seeded\nbound\n640 0\n"), "{log}");
+    assert!(log.contains("Read-only file system") && log.ends_with("1\nhello\nnew\n"), "{log}");
+    // The named volume keeps what was written, the anonymous one does not.
+    let (_, log) = embedded.shell_with("cat /www/index.html; ls /data; touch /data/more", overrides);
+    assert_eq!(log, "hello\nnew\nseed\n");
+    embedded.expect_nothing();
+}
+
+#[test]
+fn a_read_only_root_and_a_profile_are_enforced() {
+    let embedded = Embedded::with_image(&plain());
+    let with = |security: Security, script: &str| {
+        embedded.run_spec(&ContainerSpec {
+            image: "test:1".to_owned(),
+            overrides: Overrides { entrypoint: Some(words(&["sh", "-c", script])), ..Overrides::default() },
+            security,
+            ..ContainerSpec::default()
+        })
+    };
+    let tmpfs = [("/tmp".to_owned(), String::new())].into();
+    let read_only = Security { read_only_root: true, tmpfs, ..Security::default() };
+    let (_, log) = with(read_only, "touch /x 2>&1; touch /tmp/x && echo memory");
+    assert_eq!(log, "touch: /x: Read-only file system\nmemory\n");
+    let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    let options = vec![format!("seccomp={profile}"), "no-new-privileges".to_owned()];
+    let refusing = Security { options, ..Security::default() };
+    let (_, log) = with(refusing, "mkdir /d 2>&1; grep NoNewPrivs /proc/self/status");
+    assert_eq!(log, "mkdir: can't create directory '/d': Operation not permitted\nNoNewPrivs:\t1\n");
+    let bare = Security {
+        options: words(&["seccomp=unconfined"]),
+        capabilities_dropped: words(&["ALL"]),
+        capabilities_added: words(&["CAP_CHOWN"]),
+        ..Security::default()
+    };
+    let (_, log) = with(bare, "grep -E '^(CapEff|Seccomp:)' /proc/self/status");
+    assert_eq!(log, "CapEff:\t0000000000000001\nSeccomp:\t0\n");
+}
+
+/// One request of a web server.
+fn asked(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut answer = String::new();
+    // Before the server listens the connection is closed, at whatever moment.
+    let asked = stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n");
+    let heard = asked.and_then(|()| stream.read_to_string(&mut answer));
+    heard.map(|_| answer).unwrap_or_default()
+}
+
+#[test]
+fn a_port_is_published_and_a_held_one_is_a_failed_start() {
+    let embedded = Embedded::with_image(&web_server());
+    let overrides =
+        Overrides { publish_ports: PublishPort::parse("127.0.0.1::8000").unwrap(), ..Overrides::default() };
+    let id = embedded.create(overrides);
+    embedded.now(embedded.engine.start(&id));
+    let port = embedded.now(embedded.engine.inspect(&id)).ports[0].host_port;
+    // The server may take a moment to listen; the proxy then has nobody to hand on to.
+    let answer = (0..100).map(|_| asked(port)).find(|answer| {
+        std::thread::sleep(Duration::from_millis(20));
+        !answer.is_empty()
+    });
+    assert!(answer.unwrap().ends_with("hello\n"));
+    let same = PublishPort::parse(&format!("127.0.0.1:{port}:8000")).unwrap();
+    let other = embedded.create(Overrides { publish_ports: same, ..Overrides::default() });
+    let error = embedded.runtime.block_on(embedded.engine.start(&other)).unwrap_err();
+    assert!(error.to_string().contains("ddress already in use"), "{error}");
+    assert!(error.hint().is_some(), "{error}");
+}
+
+#[test]
+fn what_a_dead_run_left_is_swept_and_what_others_have_stays() {
+    let embedded = Embedded::with_image(&web_server());
+    let mut dead = slim_engine::host::this_run("dead").unwrap();
+    let this = Run { id: "this".to_owned(), ..dead.clone() };
+    let mut child = Command::new("true").spawn().unwrap();
+    (dead.pid, dead.start_time) = (child.id(), 1);
+    child.wait().unwrap();
+    let start = |labels| {
+        let spec = ContainerSpec { image: "test:1".to_owned(), labels, ..ContainerSpec::default() };
+        let id = embedded.now(embedded.engine.create(&spec));
+        embedded.now(embedded.engine.start(&id));
+        id
+    };
+    let (running, killed, mine) = (start(dead.labels()), start(dead.labels()), start(this.labels()));
+    // One whose keeper was killed: its program may live on.
+    let keeper = embedded.engine.store().path().join("containers").join(killed.as_str()).join("keeper.json");
+    let keeper: serde_json::Value = serde_json::from_slice(&fs::read(keeper).unwrap()).unwrap();
+    run("kill", &["-9", &keeper["pid"].to_string()]);
+    let ended = embedded.now(embedded.engine.wait(&killed));
+    let state = embedded.now(embedded.engine.inspect(&killed));
+    assert!(ended == 137 && !state.running && state.error.contains("killed"), "{state:?}");
+    embedded.now(embedded.engine.tag("test:1", &dead.temporary_reference("slim")));
+    let swept = embedded.runtime.block_on(sweep(&embedded.engine, &this));
+    assert!(swept.errors.is_empty(), "{:?}", swept.errors);
+    assert_eq!(swept.removed.len(), 3, "{:?}", swept.removed);
+    for gone in [&running, &killed] {
+        assert!(embedded.runtime.block_on(embedded.engine.inspect(gone)).is_err());
+    }
+    assert!(embedded.now(embedded.engine.inspect(&mine)).running);
+    embedded.now(embedded.engine.remove(&mine, true));
+    embedded.expect_nothing();
+}
+
+#[test]
+fn the_store_keeps_what_is_needed_and_nothing_else() {
+    let embedded = Embedded::with_image(&plain());
+    let store = embedded.engine.store();
+    let id = store.find("test:1").unwrap().unwrap().id;
+    // Names move, ids and their beginnings find the same image.
+    store.tag("test:1", "docker.io/library/other").unwrap();
+    assert_eq!(store.find("other").unwrap().unwrap().id, id);
+    assert_eq!(store.find(&id.short()).unwrap().unwrap().names, ["other:latest", "test:1"]);
+    assert!(!store.untag("other").unwrap(), "it has another name");
+    let container = embedded.create(Overrides::default());
+    let error = store.untag("test:1").unwrap_err();
+    assert!(error.to_string().contains(container.short()), "{error}");
+    store.prune().unwrap();
+    assert!(store.find("test:1").unwrap().is_some());
+    embedded.now(embedded.engine.remove(&container, false));
+    assert!(store.untag("test:1").unwrap());
+    let left = |folder: &str| fs::read_dir(store.path().join(folder)).unwrap().count();
+    assert_eq!((left("layers"), left("images/blobs/sha256")), (0, 0));
+    // What a killed import leaves.
+    fs::create_dir_all(store.path().join("layers/.incoming-x/diff")).unwrap();
+    store.prune().unwrap();
+    assert_eq!(left("layers"), 0);
+}
+
+#[test]
+fn an_archive_that_is_not_what_it_says_leaves_nothing_that_counts() {
+    let embedded = Embedded::new();
+    let store = embedded.engine.store();
+    let import = |bytes: &[u8]| {
+        let path = embedded.folder.path().join("bad.tar");
+        fs::write(&path, bytes).unwrap();
+        store.import(&File::open(&path).unwrap()).unwrap_err().to_string()
+    };
+    let good = archive("a:1", &busybox_layer(), &plain());
+    // One byte of the layer is another one.
+    let mut damaged = good.clone();
+    let at = damaged.windows(6).position(|bytes| bytes == b"seeded").unwrap();
+    damaged[at] = b'S';
+    assert!(import(&damaged).contains("contents are"), "{}", import(&damaged));
+    assert!(!import(&good[..good.len() / 2]).is_empty());
+    assert!(!import(b"no archive at all").is_empty());
+    let mut out = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.as_mut_bytes()[..11].copy_from_slice(b"../../../x\0");
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.set_cksum();
+    out.append(&header, &b""[..]).unwrap();
+    let hostile = archive("a:1", &out.into_inner().unwrap(), &plain());
+    assert!(import(&hostile).contains("leads out"), "{}", import(&hostile));
+    assert!(store.images().unwrap().is_empty());
+    store.prune().unwrap();
+    assert_eq!(fs::read_dir(store.path().join("layers")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_whole_build_needs_no_daemon() {
+    let embedded = Embedded::new();
+    let archive = embedded.archive("test:1", &web_server());
+    embedded.run_slim(&["store", "import", archive.to_str().unwrap()]).expect(0);
+    let mut build = embedded.slim(&[
+        "build",
+        "--http-probe",
+        "--http-probe-cmd=/index.html",
+        "--exec=cat /data/seed",
+        "test:1",
+    ]);
+    // Nobody is to answer there.
+    build.env("PATH", "/none");
+    let built = common::Finished::of(build.output().unwrap());
+    built.expect(0);
+    assert!(built.stderr.contains("under its seccomp profile: same answers"), "{}", built.stderr);
+    let listed = embedded.run_slim(&["store", "ls"]);
+    assert!(listed.expect(0).stdout.contains("test.slim:1"), "{}", listed.stdout);
+    embedded.expect_nothing();
+    // The slim image runs and holds what was used.
+    let spec = ContainerSpec {
+        image: "test.slim:1".to_owned(),
+        overrides: Overrides {
+            entrypoint: Some(words(&["/bin/sh", "-c", "echo slim"])),
+            ..Overrides::default()
+        },
+        ..ContainerSpec::default()
+    };
+    assert_eq!(embedded.run_spec(&spec), (0, "slim\n".to_owned()));
+}
+
+#[test]
+fn an_archive_is_built_without_being_imported_first() {
+    let embedded = Embedded::new();
+    let archive = embedded.archive("test:1", &web_server());
+    embedded
+        .run_slim(&[
+            "build",
+            "--http-probe",
+            "--compression=zstd",
+            "--output=oci:out:1",
+            archive.to_str().unwrap(),
+        ])
+        .expect(0);
+    assert!(embedded.folder.path().join("out/index.json").is_file());
+    embedded.expect_nothing();
+    // What was brought for the build is gone with it.
+    let images = embedded.engine.store().images().unwrap();
+    assert!(images.iter().all(|image| !image.names.contains(&"test:1".to_owned())), "{images:?}");
+}
+
+#[test]
+fn run_hands_on_streams_exit_code_and_signals() {
+    let embedded = Embedded::with_image(&web_server());
+    let ran = embedded.run_slim(&[
+        "run",
+        "--rm",
+        "--entrypoint=sh",
+        "test:1",
+        "-c",
+        "echo out; echo err >&2; exit 5",
+    ]);
+    assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(5), "out\n", "err\n"));
+    let ran = embedded.run_slim(&["run", "test:1", "surely-not-there"]);
+    assert!(ran.expect(5).stderr.contains("not found in $PATH"), "{}", ran.stderr);
+    let ran = embedded.run_slim(&["run", "none:1"]);
+    assert!(ran.expect(4).stderr.contains("store import"), "{}", ran.stderr);
+    // The profile of a build lets the slim image run, published, and nothing beyond it.
+    embedded.run_slim(&["build", "--http-probe", "--copy-meta-artifacts=made", "test:1"]).expect(0);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let published = format!("127.0.0.1:{port}:8000");
+    let run = ["run", "-p", &published, "--policy=made/test-seccomp.json", "--read-only", "test.slim:1"];
+    let mut child = embedded.slim(&run).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let answer = (0..500).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        TcpStream::connect(("127.0.0.1", port)).ok().map(|_| asked(port)).filter(|answer| !answer.is_empty())
+    });
+    common::signal(&child, "INT");
+    let code = child.wait().unwrap().code();
+    let ended = common::Finished::of(child.wait_with_output().unwrap());
+    assert_eq!(code, Some(0), "the program ends on its stop signal: {}", ended.stderr);
+    assert!(answer.is_some_and(|answer| answer.ends_with("hello\n")), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "started\n");
+    embedded.expect_nothing();
+}
+
+#[test]
+fn a_build_killed_at_any_stage_is_swept_by_the_next_start() {
+    let embedded = Embedded::with_image(&web_server());
+    let id = embedded.engine.store().find("test:1").unwrap().unwrap().id;
+    for stage in ["inspect", "observe", "probe", "keep", "policy", "image", "verify"] {
+        let mut build = embedded.slim(&["build", "--http-probe", "test:1"]);
+        let mut child = build.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(told.any(|line| line.unwrap().starts_with(stage)), "the build tells of no stage {stage}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    embedded.run_slim(&["build", "--http-probe", "test:1"]).expect(0);
+    embedded.expect_nothing();
+    let names: Vec<String> =
+        embedded.engine.store().images().unwrap().into_iter().flat_map(|image| image.names).collect();
+    assert_eq!(names, ["test.slim:1", "test:1"]);
+    assert_eq!(embedded.engine.store().find("test:1").unwrap().unwrap().id, id);
+}
+
+#[test]
+fn the_same_trace_keeps_the_same_as_with_docker() {
+    if !engine_is_here() {
+        return;
+    }
+    let embedded = Embedded::new();
+    let mut context = Context::new();
+    let archive = embedded.archive("slimtest-same:1", &web_server());
+    run("docker", &["load", "-q", "-i", archive.to_str().unwrap()]);
+    context.remove_later("slimtest-same:1");
+    context.remove_later("slimtest-same.slim:1");
+    embedded.engine.store().import(&File::open(&archive).unwrap()).unwrap();
+    let under_docker =
+        ["build", "--engine=docker", "--http-probe", "--copy-meta-artifacts=artifacts", "slimtest-same:1"];
+    context.run_slim(&under_docker).expect(0);
+    let keep = |folder: &Path| fs::read_to_string(folder.join("artifacts/keep.json")).unwrap();
+    let trace = context.path("artifacts/trace.json").display().to_string();
+    let from_trace = format!("--from-trace={trace}");
+    embedded
+        .run_slim(&[
+            "build",
+            "--http-probe",
+            &from_trace,
+            "--copy-meta-artifacts=artifacts",
+            "slimtest-same:1",
+        ])
+        .expect(0);
+    let id = docker(&["image", "inspect", "-f", "{{.Id}}", "slimtest-same.slim:1"]);
+    let here = embedded.engine.store().find("slimtest-same.slim:1").unwrap().unwrap();
+    assert_eq!(here.id.to_string(), id, "the slim images differ");
+    similar(&keep(context.folder.path()), &keep(embedded.folder.path()), "from one trace");
+    // A trace of our own names the same files.
+    embedded.run_slim(&["build", "--http-probe", "--copy-meta-artifacts=own", "slimtest-same:1"]).expect(0);
+    let own = fs::read_to_string(embedded.folder.path().join("own/keep.json")).unwrap();
+    similar(&keep(context.folder.path()), &own, "traced by either");
+}
+
+#[test]
+fn automatic_choice_takes_the_engine_that_has_the_image() {
+    let embedded = Embedded::with_image(&web_server());
+    let mut build = Command::new(env!("CARGO_BIN_EXE_docker-slim"));
+    build.arg("--store-root").arg(embedded.engine.store().path()).args(["build", "--http-probe", "test:1"]);
+    let built = common::Finished::of(build.current_dir(embedded.folder.path()).output().unwrap());
+    // Where DOCKER_HOST names an engine, that one is meant.
+    if std::env::var_os("DOCKER_HOST").is_none() {
+        built.expect(0);
+        assert!(built.stderr.contains("the embedded engine works"), "{}", built.stderr);
+    }
+    let mut asked = embedded.slim(&["--host=unix:///none.sock", "build", "test:1"]);
+    let refused = common::Finished::of(asked.output().unwrap());
+    assert!(refused.expect(2).stderr.contains("has no address"), "{}", refused.stderr);
+}

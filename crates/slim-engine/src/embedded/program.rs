@@ -1,0 +1,271 @@
+//! The last steps of a process on its way into the container: user, capabilities, seccomp filter, exec.
+//!
+//! libcontainer installs its filter long before the exec and makes calls after that which no program's profile has any
+//! reason to allow; for a process that joins a running container it installs none. So it is handed neither filter nor
+//! user, and both kinds of process take these steps here. Invariant: the calls between the filter and the exec are among
+//! those of runc (`slim-policy/runtimes`), so that a profile that starts under Docker starts here. What allocates or
+//! looks something up comes before the filter.
+
+use super::seccomp;
+use super::users::User;
+use libcontainer::oci_spec::runtime::LinuxSeccomp;
+use libcontainer::syscall::syscall::create_syscall;
+use nix::sys::signal::{SigHandler, Signal};
+use nix::unistd::{Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// A program about to be run in a container.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    pub argv: Vec<String>,
+    /// All of it; `PATH` in it is where the program is looked for.
+    pub env: Vec<String>,
+    pub working_directory: String,
+    pub user: User,
+    /// Names without `CAP_`.
+    pub capabilities: Vec<String>,
+    pub seccomp: Option<LinuxSeccomp>,
+    pub no_new_privileges: bool,
+}
+
+/// Why a program cannot be run, as Docker's runtime says it.
+#[derive(Debug)]
+pub(super) struct NotRun {
+    pub reason: String,
+    /// What a shell would end with: 127 where there is no such program, 126 else.
+    pub exit_code: i64,
+}
+
+impl NotRun {
+    fn new(reason: impl Into<String>, exit_code: i64) -> Self {
+        Self { reason: reason.into(), exit_code }
+    }
+
+    /// From the number of a failed exec.
+    pub(super) fn of_errno(number: i32, program: &str) -> Self {
+        let exit_code = if number == rustix::io::Errno::NOENT.raw_os_error() { 127 } else { 126 };
+        Self::new(format!("exec {program}: {}", io::Error::from_raw_os_error(number)), exit_code)
+    }
+}
+
+impl Program {
+    /// Where the program lies, seen from here: the container's root must be ours.
+    pub(super) fn find(&self) -> Result<CString, NotRun> {
+        let name = self.argv.first().filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| NotRun::new("no command specified", 127))?;
+        if name.contains('/') {
+            return executable(Path::new(name))
+                .map_err(|error| NotRun::new(format!("exec: {name:?}: {error}"), code_of(&error)));
+        }
+        let path = self.env.iter().rev().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
+        let mut refused = None;
+        for folder in path.split(':') {
+            let folder = if folder.is_empty() { "." } else { folder };
+            match executable(&Path::new(folder).join(name)) {
+                Ok(found) => return Ok(found),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = Some(error),
+                Err(_) => {}
+            }
+        }
+        Err(match refused {
+            Some(error) => NotRun::new(format!("exec: {name:?}: {error}"), 126),
+            None => NotRun::new(format!("exec: {name:?}: executable file not found in $PATH"), 127),
+        })
+    }
+
+    /// Becomes the program. Comes back only with the reason why it cannot. The container's namespaces and root must be
+    /// ours, all capabilities with them, and no other thread may run.
+    pub(super) fn become_it(&self) -> NotRun {
+        let program = match self.find() {
+            Ok(program) => program,
+            Err(not_run) => return not_run,
+        };
+        let argv: Result<Vec<CString>, _> =
+            self.argv.iter().map(|word| CString::new(word.as_str())).collect();
+        let env: Result<Vec<CString>, _> = self.env.iter().map(|pair| CString::new(pair.as_str())).collect();
+        let (Ok(argv), Ok(env)) = (argv, env) else {
+            return NotRun::new("a word of the command or the environment holds a zero byte", 126);
+        };
+        if let Err(error) = self.prepare().and_then(|groups| self.confine(&groups)) {
+            return NotRun::new(error.to_string(), 126);
+        }
+        let Err(error) = nix::unistd::execve(&program, &argv, &env);
+        NotRun::of_errno(error as i32, &self.argv[0])
+    }
+
+    /// Everything that profiles need not allow.
+    fn prepare(&self) -> io::Result<Vec<Gid>> {
+        std::env::set_current_dir(&self.working_directory).map_err(|error| {
+            io::Error::new(error.kind(), format!("chdir to {}: {error}", self.working_directory))
+        })?;
+        // As runc does, so that the user may open /dev/stdout.
+        let (uid, gid) = (rustix::fs::Uid::from_raw(self.user.uid), rustix::fs::Gid::from_raw(self.user.gid));
+        for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
+            if is_pipe(stream) {
+                rustix::fs::fchown(stream, Some(uid), Some(gid))?;
+            }
+        }
+        create_syscall().close_range(0).map_err(io::Error::other)?;
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+        take_all_signals()?;
+        raise_file_limit()?;
+        if self.no_new_privileges {
+            rustix::thread::set_no_new_privs(true)?;
+        }
+        Ok(self.user.groups.iter().map(|group| Gid::from_raw(*group)).collect())
+    }
+
+    fn confine(&self, groups: &[Gid]) -> io::Result<()> {
+        let keeps = capability_set(&self.capabilities)?;
+        // Without no-new-privileges only an administrator may install a filter, who we are not for long.
+        if let Some(filter) = self.seccomp.as_ref().filter(|_| !self.no_new_privileges) {
+            libcontainer::seccomp::initialize_seccomp(filter).map_err(io::Error::other)?;
+        }
+        for capability in CapabilitySet::all().iter().filter(|one| one.bits().count_ones() == 1) {
+            if !keeps.contains(capability) {
+                match rustix::thread::remove_capability_from_bounding_set(capability) {
+                    // This kernel is older than the capability.
+                    Err(rustix::io::Errno::INVAL) => {}
+                    removed => removed?,
+                }
+            }
+        }
+        nix::unistd::setgroups(groups)?;
+        nix::unistd::setgid(Gid::from_raw(self.user.gid))?;
+        nix::unistd::setuid(Uid::from_raw(self.user.uid))?;
+        // As an exec would leave it: the root user has what the bounding set has, others nothing.
+        let held = if self.user.uid == 0 { keeps } else { CapabilitySet::empty() };
+        let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
+        rustix::thread::set_capabilities(None, sets)?;
+        if let Some(filter) = self.seccomp.as_ref().filter(|_| self.no_new_privileges) {
+            libcontainer::seccomp::initialize_seccomp(filter).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+}
+
+/// Compiles a profile for a container with these capabilities.
+pub(super) fn filter(profile: Option<&str>, capabilities: &[String]) -> Result<Option<LinuxSeccomp>, String> {
+    profile.map(|json| seccomp::compile(json, capabilities)).transpose()
+}
+
+/// An exec hands on what is ignored: broken pipes, of which Rust's runtime wants to hear as errors, and whatever our own
+/// parents do not care for.
+#[expect(unsafe_code, reason = "there is no safe wrapper of signal(2)")]
+fn take_all_signals() -> io::Result<()> {
+    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the default action runs no code of this process.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask()?;
+    Ok(())
+}
+
+/// As many open files as Docker's service lets its containers have, as far as we may; a shell's own limit is far lower.
+fn raise_file_limit() -> io::Result<()> {
+    const OPEN_FILES: u64 = 1 << 20;
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = own.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
+    Ok(rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?)
+}
+
+fn is_pipe(stream: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(stream)
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo)
+}
+
+fn executable(path: &Path) -> io::Result<CString> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() || metadata.permissions().mode() & 0o111 == 0 {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+fn code_of(error: &io::Error) -> i64 {
+    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+}
+
+/// What Docker leaves a container.
+pub(super) const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+/// The set of these names (without `CAP_`).
+fn capability_set(names: &[String]) -> io::Result<CapabilitySet> {
+    names.iter().try_fold(CapabilitySet::empty(), |set, name| match CapabilitySet::from_name(name) {
+        Some(capability) => Ok(set | capability),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no capability {name}"))),
+    })
+}
+
+/// Whether the kernel's interface has a capability of this name (without `CAP_`).
+pub(super) fn is_capability(name: &str) -> bool {
+    CapabilitySet::from_name(name).is_some()
+}
+
+/// Every name, without `CAP_`, sorted.
+pub(super) fn all_capabilities() -> Vec<String> {
+    let mut names: Vec<String> = CapabilitySet::all().iter_names().map(|(name, _)| name.to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(argv: &[&str], path: &str) -> Program {
+        Program {
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            env: vec![format!("PATH={path}")],
+            working_directory: "/".to_owned(),
+            user: User { uid: 0, gid: 0, groups: Vec::new(), home: "/".to_owned() },
+            capabilities: Vec::new(),
+            seccomp: None,
+            no_new_privileges: false,
+        }
+    }
+
+    #[test]
+    fn a_program_is_looked_for_as_docker_does() {
+        assert_eq!(program(&["sh"], "/none:/bin").find().unwrap().to_str().unwrap(), "/bin/sh");
+        let missing = program(&["surely-not-there"], "/bin").find().unwrap_err();
+        assert_eq!(missing.exit_code, 127);
+        assert!(missing.reason.contains("executable file not found in $PATH"), "{}", missing.reason);
+        assert_eq!(program(&["/none/x"], "/bin").find().unwrap_err().exit_code, 127);
+        assert_eq!(program(&["/etc/passwd"], "/bin").find().unwrap_err().exit_code, 126);
+        assert_eq!(program(&["/etc"], "/bin").find().unwrap_err().exit_code, 126);
+        assert_eq!(program(&[], "/bin").find().unwrap_err().reason, "no command specified");
+    }
+
+    #[test]
+    fn every_default_capability_is_one() {
+        let names: Vec<String> = DEFAULT_CAPABILITIES.iter().map(|name| (*name).to_owned()).collect();
+        // CapEff of a container of Docker 20.10.
+        assert_eq!(capability_set(&names).unwrap().bits(), 0xa804_25fb);
+        assert!(capability_set(&["NO_SUCH".to_owned()]).is_err() && !is_capability("NO_SUCH"));
+        assert!(all_capabilities().len() >= 40);
+    }
+}

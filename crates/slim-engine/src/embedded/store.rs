@@ -1,0 +1,543 @@
+//! The embedded engine's own store: images as an OCI layout, their layers unpacked by diff id, containers, volumes.
+//!
+//! ```text
+//! lock              held shared by whoever uses images, alone by whoever takes some away
+//! images/           an OCI layout: index.json names the images, blobs are kept as they came in
+//! layers/<diff id>/ diff/ in overlayfs's format, layer.json with its size; appears whole or not at all
+//! containers/<id>/  see [`super::record`]
+//! volumes/<name>/   named volumes
+//! ```
+//!
+//! Invariants: nobody but root looks into it (set-id programs and devices of strangers lie there); what an image or a
+//! container needs is never taken away; what a killed process left half-made is cleared away by whoever holds the lock
+//! alone next.
+
+use super::record::{Folder, Record, State, write};
+use crate::error::EngineError;
+use serde::{Deserialize, Serialize};
+use slim_image::archive::ImageConfig;
+use slim_image::config::SourceImage;
+use slim_image::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT, annotation};
+use slim_image::unpack::{Limits, unpack_layer};
+use slim_image::{
+    Descriptor, Digest, Document, Imported, Layout, Manifest, Reference, Selector, import_archive,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+type Result<T> = std::result::Result<T, EngineError>;
+
+/// Layers and containers on their way in or out.
+const INCOMING: &str = ".incoming-";
+
+/// The store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+    layout: Layout,
+}
+
+/// An image of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredImage {
+    /// The digest of its configuration.
+    pub id: Digest,
+    /// `repository:tag`, sorted.
+    pub names: Vec<String>,
+    /// RFC 3339.
+    pub created: Option<String>,
+    /// Bytes of its unpacked layers.
+    pub size: u64,
+    pub(super) manifest: Descriptor,
+    pub(super) config: ImageConfig,
+    /// As an index names it, with its own packing.
+    pub(super) layers: Vec<Descriptor>,
+}
+
+/// What was taken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub images: usize,
+    pub layers: usize,
+    pub blobs: usize,
+    /// Of layers and blobs.
+    pub bytes: u64,
+}
+
+/// `layer.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct LayerRecord {
+    version: u32,
+    size: u64,
+}
+
+/// The lock, until it is dropped.
+pub(super) struct Held(#[expect(dead_code, reason = "holds the lock")] File);
+
+impl Store {
+    /// Opens the store, made where there is none. Only root may.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or holds something else.
+    pub fn open(root: &Path) -> Result<Self> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| EngineError::Store { action: "open".to_owned(), path, reason: io_reason(&source) }
+        };
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(root).map_err(failed(root))?;
+        let root = root.canonicalize().map_err(failed(root))?;
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).map_err(failed(&root))?;
+        for folder in ["layers", "containers", "volumes"] {
+            builder.create(root.join(folder)).map_err(failed(&root))?;
+        }
+        let layout = Layout::create(root.join("images")).map_err(|error| EngineError::Store {
+            action: "open".to_owned(),
+            path: root.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self { root, layout })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    fn failed(&self, action: impl Into<String>, reason: impl ToString) -> EngineError {
+        EngineError::Store { action: action.into(), path: self.root.clone(), reason: reason.to_string() }
+    }
+
+    fn lock_file(&self) -> Result<File> {
+        let path = self.root.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        file.map_err(|error| self.failed("lock", error))
+    }
+
+    /// Keeps what is there from being taken away.
+    pub(super) fn share(&self) -> Result<Held> {
+        let file = self.lock_file()?;
+        file.lock_shared().map_err(|error| self.failed("lock", error))?;
+        Ok(Held(file))
+    }
+
+    fn alone(&self) -> Result<Held> {
+        let file = self.lock_file()?;
+        file.lock().map_err(|error| self.failed("lock", error))?;
+        Ok(Held(file))
+    }
+
+    /// Clears away what killed processes left half-made, and what nothing needs any more, unless somebody is at work.
+    pub(super) fn tidy(&self) -> Result<()> {
+        let file = self.lock_file()?;
+        if file.try_lock().is_err() {
+            return Ok(());
+        }
+        self.collect(&Held(file)).map(drop)
+    }
+
+    // --- images
+
+    /// Takes in every image of an archive: a docker-archive (`docker save`) or an OCI layout in a tar file.
+    ///
+    /// # Errors
+    /// [`EngineError::LoadFailed`]; what came in by then is taken away by the next prune.
+    pub fn import(&self, archive: &File) -> Result<Vec<StoredImage>> {
+        let load_failed = |reason: String| EngineError::LoadFailed { reason };
+        let _held = self.share()?;
+        let imported =
+            import_archive(archive, &self.layout).map_err(|error| load_failed(error.to_string()))?;
+        if imported.is_empty() {
+            return Err(load_failed("the archive holds no image".to_owned()));
+        }
+        let mut images = Vec::new();
+        for Imported { id, manifest, names } in imported {
+            let image = self.described(manifest.clone(), names.clone())?;
+            self.unpack(&image)?;
+            let mut entries: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
+            if entries.is_empty() {
+                entries.push(None);
+            }
+            for name in entries {
+                self.put(manifest.clone(), name)?;
+            }
+            images.extend(self.find(&id.to_string())?);
+        }
+        Ok(images)
+    }
+
+    fn put(&self, mut manifest: Descriptor, name: Option<&str>) -> Result<()> {
+        manifest.annotations.remove(annotation::REF_NAME);
+        if let Some(name) = name {
+            manifest.annotations.insert(annotation::REF_NAME.to_owned(), name.to_owned());
+        }
+        self.layout.put(manifest).map_err(|error| self.failed("write the index of", error))
+    }
+
+    /// Every image, by name; those without one last.
+    ///
+    /// # Errors
+    /// When the index or a blob cannot be read.
+    pub fn images(&self) -> Result<Vec<StoredImage>> {
+        let index = self.layout.index().map_err(|error| self.failed("read", error))?;
+        let mut manifests: BTreeMap<Digest, (Descriptor, BTreeSet<String>)> = BTreeMap::new();
+        for descriptor in index.manifests {
+            let name = descriptor.ref_name().map(str::to_owned);
+            let (_, names) =
+                manifests.entry(descriptor.digest).or_insert_with(|| (descriptor, BTreeSet::new()));
+            names.extend(name);
+        }
+        let described = manifests
+            .into_values()
+            .map(|(manifest, names)| self.described(manifest, names.into_iter().collect()));
+        let mut images = described.collect::<Result<Vec<_>>>()?;
+        images.sort_by(|one, other| {
+            (one.names.is_empty(), &one.names, one.id).cmp(&(other.names.is_empty(), &other.names, other.id))
+        });
+        Ok(images)
+    }
+
+    fn described(&self, mut manifest: Descriptor, names: Vec<String>) -> Result<StoredImage> {
+        let unreadable = |reason: String| EngineError::ImageUnreadable { reference: manifest.told(), reason };
+        let bytes = self
+            .layout
+            .read_blob(&manifest, MANIFEST_LIMIT)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let document = Document::read(&bytes, Some(&manifest.media_type))
+            .map_err(|error| unreadable(error.to_string()))?;
+        let Document::Manifest(read) = document else {
+            return Err(unreadable("it is an index".to_owned()));
+        };
+        let Manifest { config, layers, .. } = *read;
+        let bytes =
+            self.layout.read_blob(&config, CONFIG_LIMIT).map_err(|error| unreadable(error.to_string()))?;
+        let read: ImageConfig =
+            serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if read.rootfs.diff_ids.len() != layers.len() {
+            return Err(unreadable("manifest and configuration name different layers".to_owned()));
+        }
+        let size = read.rootfs.diff_ids.iter().map(|diff_id| self.layer_size(diff_id)).sum();
+        manifest.annotations.remove(annotation::REF_NAME);
+        Ok(StoredImage {
+            id: config.digest,
+            names,
+            created: read.created.clone(),
+            size,
+            manifest,
+            config: read,
+            layers,
+        })
+    }
+
+    /// The image of this name, id or beginning of an id.
+    ///
+    /// # Errors
+    /// When the index cannot be read, or several ids begin like this.
+    pub fn find(&self, reference: &str) -> Result<Option<StoredImage>> {
+        let images = self.images()?;
+        let digits = reference.strip_prefix("sha256:").unwrap_or(reference);
+        let is_id = digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if let Some(name) = full_name(reference) {
+            let named = images.iter().find(|image| image.names.contains(&name));
+            if let Some(image) = named {
+                return Ok(Some(image.clone()));
+            }
+        }
+        let mut begin = images.into_iter().filter(|image| is_id && image.id.hex().starts_with(digits));
+        match (begin.next(), begin.next()) {
+            (Some(_), Some(_)) => Err(EngineError::ImageNotFound {
+                reference: reference.to_owned(),
+                reason: "several images of the store have an id that begins like this".to_owned(),
+            }),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// The same; that there is none is an error.
+    pub(super) fn get(&self, reference: &str) -> Result<StoredImage> {
+        self.find(reference)?.ok_or_else(|| EngineError::ImageNotFound {
+            reference: reference.to_owned(),
+            reason: format!("the store at {} has no image of this name", self.root.display()),
+        })
+    }
+
+    /// Gives an image one more name; the name's former owner loses it.
+    ///
+    /// # Errors
+    /// No such image, or no name.
+    pub fn tag(&self, image: &str, reference: &str) -> Result<()> {
+        let _held = self.share()?;
+        let found = self.get(image)?;
+        let name = full_name(reference)
+            .ok_or_else(|| self.failed("write to", format!("{reference:?} is no image name")))?;
+        let former = self.find(&name)?.filter(|former| former.id != found.id);
+        self.put(found.manifest.clone(), Some(&name))?;
+        if let Some(former) = former.filter(|former| former.names == [name]) {
+            // It stays, known by its id.
+            self.put(former.manifest, None)?;
+        }
+        self.take(|descriptor| descriptor.digest == found.manifest.digest && descriptor.ref_name().is_none())
+    }
+
+    fn take(&self, chosen: impl Fn(&Descriptor) -> bool) -> Result<()> {
+        self.layout
+            .edit_index(|index| index.manifests.retain(|descriptor| !chosen(descriptor)))
+            .map_err(|error| self.failed("write the index of", error))
+    }
+
+    /// Takes a name away; the image goes with its last one. Whether an image went.
+    ///
+    /// # Errors
+    /// No such name; a container that needs the image.
+    pub fn untag(&self, reference: &str) -> Result<bool> {
+        let held = self.alone()?;
+        let image = self.get(reference)?;
+        let name = full_name(reference).filter(|name| image.names.contains(name));
+        match name {
+            Some(name) if image.names.len() > 1 => {
+                self.take(|descriptor| descriptor.ref_name() == Some(&name)).map(|()| false)
+            }
+            _ => self.remove_held(&image, &held).map(|()| true),
+        }
+    }
+
+    /// Takes an image away with all its names.
+    ///
+    /// # Errors
+    /// No such image; a container that needs it.
+    pub fn remove(&self, reference: &str) -> Result<()> {
+        let held = self.alone()?;
+        let image = self.get(reference)?;
+        self.remove_held(&image, &held)
+    }
+
+    fn remove_held(&self, image: &StoredImage, held: &Held) -> Result<()> {
+        if let Some(user) = self.containers()?.into_iter().find(|(_, record)| record.image == image.id) {
+            let reason = format!("container {} is made of it", &user.1.id[..12]);
+            return Err(EngineError::Refused {
+                action: format!("remove image {}", image.id.short()),
+                status: 409,
+                reason,
+            });
+        }
+        let removed = self.layout.take(&Selector::Digest(image.manifest.digest));
+        removed.map_err(|error| self.failed("write the index of", error))?;
+        self.collect(held).map(drop)
+    }
+
+    /// Takes away images without a name, and everything that no image and no container needs.
+    ///
+    /// # Errors
+    /// When something cannot be read or removed.
+    pub fn prune(&self) -> Result<Pruned> {
+        let held = self.alone()?;
+        let used: BTreeSet<Digest> = self.containers()?.into_iter().map(|(_, record)| record.image).collect();
+        let nameless: Vec<StoredImage> = self
+            .images()?
+            .into_iter()
+            .filter(|image| image.names.is_empty() && !used.contains(&image.id))
+            .collect();
+        for image in &nameless {
+            let digest = image.manifest.digest;
+            self.take(|descriptor| descriptor.digest == digest)?;
+        }
+        Ok(Pruned { images: nameless.len(), ..self.collect(&held)? })
+    }
+
+    /// Removes blobs and layers that nothing needs, and what was left half-made.
+    fn collect(&self, _alone: &Held) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        let images = self.images()?;
+        let mut layers: BTreeSet<Digest> =
+            images.iter().flat_map(|image| image.config.rootfs.diff_ids.iter().copied()).collect();
+        layers.extend(self.containers()?.into_iter().flat_map(|(_, record)| record.layers));
+        let mut blobs: BTreeSet<Digest> =
+            images.iter().flat_map(|image| [image.id, image.manifest.digest]).collect();
+        blobs.extend(images.iter().flat_map(|image| image.layers.iter().map(|layer| layer.digest)));
+        let there = self.layout.blobs().map_err(|error| self.failed("list", error))?;
+        for (digest, size) in there.into_iter().filter(|(digest, _)| !blobs.contains(digest)) {
+            self.layout.remove_blob(&digest).map_err(|error| self.failed("remove from", error))?;
+            pruned.blobs += 1;
+            pruned.bytes += size;
+        }
+        let failed = |error: io::Error| self.failed("remove a layer from", error);
+        for entry in fs::read_dir(self.root.join("layers")).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let digest = format!("sha256:{name}").parse().ok();
+            if digest.is_some_and(|digest| layers.contains(&digest)) {
+                continue;
+            }
+            if let Some(digest) = digest {
+                pruned.layers += 1;
+                pruned.bytes += self.layer_size(&digest);
+            }
+            // Out of sight first: half a layer is none.
+            let doomed = self.root.join("layers").join(format!("{INCOMING}{name}"));
+            if !name.starts_with(INCOMING) {
+                fs::rename(entry.path(), &doomed).map_err(failed)?;
+            }
+            let doomed = if name.starts_with(INCOMING) { entry.path() } else { doomed };
+            fs::remove_dir_all(doomed).map_err(failed)?;
+        }
+        for entry in fs::read_dir(self.root.join("containers")).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().to_string_lossy().starts_with(INCOMING) {
+                fs::remove_dir_all(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(pruned)
+    }
+
+    // --- layers
+
+    fn layer(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join("layers").join(diff_id.hex())
+    }
+
+    /// A layer in overlayfs's format.
+    pub(super) fn layer_files(&self, diff_id: &Digest) -> PathBuf {
+        self.layer(diff_id).join("diff")
+    }
+
+    fn layer_size(&self, diff_id: &Digest) -> u64 {
+        let record = fs::read(self.layer(diff_id).join("layer.json")).ok();
+        record
+            .and_then(|bytes| serde_json::from_slice::<LayerRecord>(&bytes).ok())
+            .map_or(0, |record| record.size)
+    }
+
+    /// Unpacks an image's layers that are not unpacked yet. The lock is held shared.
+    fn unpack(&self, image: &StoredImage) -> Result<()> {
+        let load_failed = |reason: String| EngineError::LoadFailed { reason };
+        for (number, (diff_id, layer)) in image.config.rootfs.diff_ids.iter().zip(&image.layers).enumerate() {
+            if self.layer(diff_id).is_dir() {
+                continue;
+            }
+            let failed = |error: &dyn std::fmt::Display| load_failed(format!("layer {number}: {error}"));
+            let incoming = tempfile::Builder::new()
+                .prefix(INCOMING)
+                .tempdir_in(self.root.join("layers"))
+                .map_err(|error| failed(&error))?;
+            let files = incoming.path().join("diff");
+            fs::DirBuilder::new().mode(0o755).create(&files).map_err(|error| failed(&error))?;
+            let blob = self.layout.open_blob(layer).map_err(|error| failed(&error))?;
+            let unpacked =
+                unpack_layer(blob, diff_id, &files, Limits::default()).map_err(|error| failed(&error))?;
+            write(&incoming.path().join("layer.json"), &LayerRecord { version: 1, size: unpacked.size })
+                .map_err(|error| failed(&error))?;
+            // Another process may have been faster.
+            match fs::rename(incoming.path(), self.layer(diff_id)) {
+                Ok(()) => drop(incoming.keep()),
+                Err(_) if self.layer(diff_id).is_dir() => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    // --- containers
+
+    /// The folder of a container.
+    pub(super) fn container(&self, id: &str) -> Folder {
+        Folder::new(self.root.join("containers").join(id))
+    }
+
+    /// Makes a container's folder with its files: it is there whole or not at all. The lock is held shared.
+    pub(super) fn make_container(&self, record: &Record, state: &State) -> io::Result<()> {
+        let incoming = Folder::new(self.root.join("containers").join(format!("{INCOMING}{}", record.id)));
+        fs::DirBuilder::new().mode(0o700).create(incoming.path())?;
+        incoming.write_state(state)?;
+        incoming.write_record(record)?;
+        fs::rename(incoming.path(), self.container(&record.id).path())
+    }
+
+    /// Takes a container's folder away, out of sight first. One that is gone is no error.
+    pub(super) fn remove_container(&self, id: &str) -> io::Result<()> {
+        let doomed = self.root.join("containers").join(format!("{INCOMING}{id}"));
+        match fs::rename(self.container(id).path(), &doomed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match fs::remove_dir_all(doomed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every container that is wholly there.
+    pub(super) fn containers(&self) -> Result<Vec<(Folder, Record)>> {
+        let failed = |error: io::Error| self.failed("list the containers of", error);
+        let mut containers = Vec::new();
+        for entry in fs::read_dir(self.root.join("containers")).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().to_string_lossy().starts_with(INCOMING) {
+                continue;
+            }
+            let folder = Folder::new(entry.path());
+            match folder.record() {
+                Ok(record) => containers.push((folder, record)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        containers.sort_by(|one, other| one.1.id.cmp(&other.1.id));
+        Ok(containers)
+    }
+
+    pub(super) fn volume_path(&self, name: &str) -> PathBuf {
+        self.root.join("volumes").join(name).join("_data")
+    }
+
+    /// The folder of a named volume, made where there is none.
+    pub(super) fn volume(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.volume_path(name);
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
+        Ok(folder)
+    }
+}
+
+impl StoredImage {
+    /// As the pipeline wants it.
+    pub(super) fn source(&self, reference: &str) -> SourceImage {
+        let ImageConfig { architecture, variant, os, os_version, created, author, config, rootfs, .. } =
+            self.config.clone();
+        SourceImage {
+            id: self.id,
+            reference: reference.to_owned(),
+            tags: self.names.clone(),
+            digests: Vec::new(),
+            architecture,
+            variant,
+            os,
+            os_version,
+            created,
+            author,
+            size: self.size,
+            config,
+            layer_diff_ids: rootfs.diff_ids,
+        }
+    }
+}
+
+/// A name as the index has it: with its tag, without what Docker leaves out; `None` for what is no name.
+fn full_name(reference: &str) -> Option<String> {
+    let short = reference
+        .strip_prefix("docker.io/library/")
+        .or_else(|| reference.strip_prefix("docker.io/"))
+        .unwrap_or(reference);
+    short.parse::<Reference>().ok().map(|parsed| parsed.with_tag().to_string())
+}
+
+fn io_reason(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        format!("{error}; the embedded engine needs root")
+    } else {
+        error.to_string()
+    }
+}
