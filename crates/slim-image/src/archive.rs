@@ -7,17 +7,13 @@ use crate::config::{Config, SourceImage};
 use crate::digest::Digest;
 use crate::history::{self, HistoryEntry};
 pub use crate::layer::Layer;
+use crate::layout;
+use crate::manifest::{Descriptor, Index, Manifest, annotation, media};
 use crate::reference::Reference;
 use crate::tape::{self, BLOCK, Member, MemberKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-
-pub(crate) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(crate) const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
-pub(crate) const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
-pub(crate) const LAYOUT_VERSION: &str = "1.0.0";
 
 /// A complete image: its configuration and its layers.
 #[derive(Debug)]
@@ -66,38 +62,6 @@ pub(crate) struct DockerManifest {
     pub layers: Vec<String>,
 }
 
-/// `index.json` of an OCI layout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Index {
-    pub schema_version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub media_type: Option<String>,
-    pub manifests: Vec<Descriptor>,
-}
-
-/// A manifest of an OCI layout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
-    pub schema_version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub media_type: Option<String>,
-    pub config: Descriptor,
-    pub layers: Vec<Descriptor>,
-}
-
-/// What a blob is, and where it lies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Descriptor {
-    pub media_type: String,
-    pub digest: Digest,
-    pub size: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
-
 impl SlimImage {
     /// The slim image of `source` with `config` and one content layer.
     ///
@@ -120,9 +84,12 @@ impl SlimImage {
         let id = Digest::of(&config_json);
         let manifest_json = json(&Manifest {
             schema_version: 2,
-            media_type: Some(MANIFEST_TYPE.to_owned()),
-            config: Descriptor::new(CONFIG_TYPE, id, config_json.len() as u64),
-            layers: vec![Descriptor::new(LAYER_TYPE, layer.diff_id, layer.size)],
+            media_type: Some(media::MANIFEST.to_owned()),
+            artifact_type: None,
+            config: Descriptor::new(media::CONFIG, id, config_json.len() as u64),
+            layers: vec![Descriptor::new(media::LAYER, layer.diff_id, layer.size)],
+            subject: None,
+            annotations: BTreeMap::new(),
         });
         let manifest_digest = Digest::of(&manifest_json);
         Self { id, config_json, manifest_json, manifest_digest, layers: vec![layer] }
@@ -196,7 +163,7 @@ impl SlimImage {
     /// Everything but the layers: what says what is in the archive comes first.
     fn small_files(&self, names: &[Reference]) -> Vec<(String, Vec<u8>)> {
         vec![
-            ("oci-layout".to_owned(), json(&BTreeMap::from([("imageLayoutVersion", LAYOUT_VERSION)]))),
+            ("oci-layout".to_owned(), json(&BTreeMap::from([("imageLayoutVersion", layout::VERSION)]))),
             ("index.json".to_owned(), self.index(names)),
             ("manifest.json".to_owned(), self.docker_manifest(names)),
             (blob_path(&self.id), self.config_json.clone()),
@@ -213,18 +180,12 @@ impl SlimImage {
     }
 
     fn index(&self, names: &[Reference]) -> Vec<u8> {
-        let plain = Descriptor::new(MANIFEST_TYPE, self.manifest_digest, self.manifest_json.len() as u64);
+        let plain = Descriptor::new(media::MANIFEST, self.manifest_digest, self.manifest_json.len() as u64);
         let mut manifests: Vec<Descriptor> = names.iter().map(|name| named(plain.clone(), name)).collect();
         if manifests.is_empty() {
             manifests.push(plain);
         }
-        json(&Index { schema_version: 2, media_type: Some(INDEX_TYPE.to_owned()), manifests })
-    }
-}
-
-impl Descriptor {
-    fn new(media_type: &str, digest: Digest, size: u64) -> Self {
-        Self { media_type: media_type.to_owned(), digest, size, annotations: BTreeMap::new() }
+        json(&Index { manifests, ..Index::empty() })
     }
 }
 
@@ -236,9 +197,9 @@ pub(crate) fn blob_path(digest: &Digest) -> String {
 fn named(mut descriptor: Descriptor, name: &Reference) -> Descriptor {
     let full = name.with_tag();
     if let Some(tag) = &full.tag {
-        descriptor.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag.clone());
+        descriptor.annotations.insert(annotation::REF_NAME.to_owned(), tag.clone());
     }
-    descriptor.annotations.insert("io.containerd.image.name".to_owned(), full.canonical());
+    descriptor.annotations.insert(annotation::CONTAINERD_NAME.to_owned(), full.canonical());
     descriptor
 }
 

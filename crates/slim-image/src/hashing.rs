@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use std::io::{self, Read, Write};
 
 /// Passes bytes on and knows their digest and number.
+#[derive(Debug)]
 pub(crate) struct Hashing<T> {
     inner: T,
     hasher: Sha256,
@@ -19,6 +20,21 @@ impl<T> Hashing<T> {
     /// What was passed on to, the digest of the bytes, and how many they were.
     pub(crate) fn finish(self) -> (T, Digest, u64) {
         (self.inner, Digest::from_bytes(self.hasher.finalize().into()), self.length)
+    }
+
+    /// The digest of what has passed so far.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::from_bytes(self.hasher.clone().finalize().into())
+    }
+
+    /// How many bytes have passed so far.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// What is passed on to or from, past the hash.
+    pub(crate) fn inner(&mut self) -> &mut T {
+        &mut self.inner
     }
 
     fn note(&mut self, bytes: &[u8]) {

@@ -1,7 +1,8 @@
 //! Finding things in an image archive: docker-archives (old and new) and OCI layouts in a tar file.
 
-use crate::archive::{DockerManifest, ImageConfig, Index, Manifest, blob_path};
+use crate::archive::{DockerManifest, ImageConfig, blob_path};
 use crate::digest::Digest;
+use crate::manifest::{Index, Manifest};
 use crate::tape::{MemberKind, Scanner, TapeError};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;

@@ -1,8 +1,10 @@
 //! Whether an image archive is what it says: every test that makes an image ends here.
 
-use crate::archive::{ImageConfig, Index, LAYOUT_VERSION, Manifest, blob_path};
+use crate::archive::{ImageConfig, blob_path};
 use crate::digest::Digest;
 use crate::hashing::{Hashing, digest_of};
+use crate::layout;
+use crate::manifest::{Index, Manifest};
 use crate::path::{ImagePath, escape};
 use crate::shelf::{ArchiveError, Shelf, ShelvedImage, section};
 use crate::tape::{MemberKind, Scanner};
@@ -51,7 +53,7 @@ pub fn validate(mut input: impl Read + Seek) -> Result<ValidImage, ValidateError
     let shelf = Shelf::scan(input)?;
     check_blobs(&shelf, input)?;
     let layout: serde_json::Value = shelf.json(input, "oci-layout")?;
-    if layout != serde_json::json!({ "imageLayoutVersion": LAYOUT_VERSION }) {
+    if layout != serde_json::json!({ "imageLayoutVersion": layout::VERSION }) {
         return Err(ValidateError::Disagree(format!("oci-layout is {layout}")));
     }
     check_descriptors(&shelf, input)?;
