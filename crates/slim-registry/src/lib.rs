@@ -1,0 +1,18 @@
+//! Registries: a client of the OCI distribution protocol, and a server of it on disk.
+//!
+//! The client ([`client::Client`]) takes resolved settings and never reads the environment. What it fetches is checked
+//! against its digest while it streams; nothing that failed the check is left under its name.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod error;
+pub mod name;
+mod partial;
+mod plan;
+mod transfer;
+
+pub use client::{Client, ClientSettings, Retry};
+pub use error::RegistryError;
+pub use name::Location;
+pub use plan::Platforms;
+pub use transfer::{Transferred, copy, pull, push};
