@@ -13,7 +13,7 @@ use support::images::{contents, layout_of, layout_of_index, leftovers, noise, re
 use support::listener::Notes;
 use support::real::RealRegistry;
 use support::wire::Wire;
-use support::{client, client_with, settings};
+use support::{RIGHT, WRONG, client, client_with, login, settings};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -138,7 +138,7 @@ async fn a_copy_between_registries_is_the_same_to_the_last_byte() {
     let from = format!("{}/a:1", one.address);
     push_named(&client(), &fat, "x", &from, &Notes::new()).await.unwrap();
     let to = format!("{}/b:2", other.address);
-    let client = client_with(login(folder.path(), &other, "bWU6c2VjcmV0"));
+    let client = client_with(login(folder.path(), &other.address, RIGHT));
     let notes = Notes::new();
     let progress: Arc<dyn Progress> = notes.clone();
     copy(&client, &from.parse().unwrap(), &to.parse().unwrap(), &Platforms::All, &progress).await.unwrap();
@@ -150,13 +150,6 @@ async fn a_copy_between_registries_is_the_same_to_the_last_byte() {
     }
 }
 
-/// An auth file with this base64 of `user:password`.
-fn login(folder: &Path, registry: &RealRegistry, auth: &str) -> std::path::PathBuf {
-    let path = folder.join("auth.json");
-    fs::write(&path, format!(r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#, registry.address)).unwrap();
-    path
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_opens_what_is_closed_without_it() {
     let (registry, folder) = (RealRegistry::with_password(), tempfile::tempdir().unwrap());
@@ -165,11 +158,10 @@ async fn a_password_opens_what_is_closed_without_it() {
     let error = push_named(&client(), &fat, "x", &name, &Notes::new()).await.unwrap_err();
     assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
     assert!(error.hint().unwrap().contains("docker login"));
-    // "me:wrong".
-    let wrong = client_with(login(folder.path(), &registry, "bWU6d3Jvbmc="));
+    let wrong = client_with(login(folder.path(), &registry.address, WRONG));
     let error = push_named(&wrong, &fat, "x", &name, &Notes::new()).await.unwrap_err();
     assert!(matches!(error, RegistryError::Denied { .. }), "{error}");
-    let right = client_with(login(folder.path(), &registry, "bWU6c2VjcmV0"));
+    let right = client_with(login(folder.path(), &registry.address, RIGHT));
     push_named(&right, &fat, "x", &name, &Notes::new()).await.unwrap();
     let back = new_layout(folder.path(), "b");
     pull_named(&right, &name, &amd64(), &back, &Notes::new()).await.unwrap();

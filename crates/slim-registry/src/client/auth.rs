@@ -122,9 +122,15 @@ impl Auth {
         let Some(challenge) = challenge else { return false };
         let is_bearer = matches!(challenge, Challenge::Bearer { .. });
         let known = self.challenges.lock().await.insert(scope.location.registry.clone(), challenge.clone());
-        // The token was refused: it is not used again.
-        if sent.is_some() {
-            self.tokens.lock().await.remove(scope);
+        // The token that was refused is not used again; one that somebody else has fetched since is.
+        if let Some(sent) = sent {
+            let mut tokens = self.tokens.lock().await;
+            if tokens
+                .get(scope)
+                .is_some_and(|token| format!("Bearer {}", token.value).as_bytes() == sent.as_bytes())
+            {
+                tokens.remove(scope);
+            }
         }
         // A password does not get better by being sent again; a token may have been too old.
         sent.is_none() || is_bearer || known != Some(challenge)
