@@ -8,11 +8,14 @@ pub mod client;
 pub mod error;
 pub mod name;
 mod partial;
+mod pieces;
 mod plan;
+pub mod server;
 mod transfer;
 
 pub use client::{Client, ClientSettings, Retry};
 pub use error::RegistryError;
 pub use name::Location;
 pub use plan::Platforms;
+pub use server::{Server, ServerError, ServerSettings};
 pub use transfer::{Transferred, copy, pull, push};

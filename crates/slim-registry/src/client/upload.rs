@@ -8,6 +8,7 @@ use super::repository::Repository;
 use super::send::{Failed, is_for_now, request};
 use super::transport::{Body, full};
 use crate::error::RegistryError;
+use crate::pieces;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -21,11 +22,8 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::io::AsyncSeekExt;
 use url::Url;
-
-/// Files are read in pieces of this size.
-const PIECE: usize = 256 << 10;
 
 /// Where the bytes of a blob come from.
 #[derive(Clone)]
@@ -312,7 +310,9 @@ impl BlobSource {
                 file.seek(io::SeekFrom::Start(offset))
                     .await
                     .map_err(RegistryError::file("read", path.clone()))?;
-                Ok(pieces_of(file, path.clone(), length))
+                let path = path.clone();
+                let failed = move |error| RegistryError::file("read", path.clone())(error);
+                Ok(pieces::of_file(file, length).map(move |piece| piece.map_err(&failed)).boxed())
             }
             Self::Repository(repository) => {
                 let reader = match offset {
@@ -324,27 +324,6 @@ impl BlobSource {
             }
         }
     }
-}
-
-fn pieces_of(
-    file: tokio::fs::File,
-    path: PathBuf,
-    length: u64,
-) -> BoxStream<'static, Result<Bytes, RegistryError>> {
-    stream::try_unfold((file, path, length), |(mut file, path, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
-        let read = file.read(&mut piece).await.map_err(RegistryError::file("read", path.clone()))?;
-        if read == 0 {
-            let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than its manifest says");
-            return Err(RegistryError::file("read", path)(ended));
-        }
-        piece.truncate(read);
-        Ok(Some((Bytes::from(piece), (file, path, left - read as u64))))
-    })
-    .boxed()
 }
 
 fn pieces_from(reader: BlobReader, length: u64) -> BoxStream<'static, Result<Bytes, RegistryError>> {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use slim_image::manifest::{annotation, media};
 use slim_image::{Descriptor, Index, Layout, Manifest, Platform, Selector};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 /// Bytes that do not repeat, the same for the same seed.
@@ -23,20 +24,20 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// An image for a platform, with layers of these sizes, in a layout's blobs; gives its manifest's descriptor.
 pub fn image(layout: &Layout, platform: &str, layers: &[usize]) -> Descriptor {
+    let seed = 1000 * u64::from(platform.bytes().fold(0, |sum: u32, byte| sum * 31 % 9973 + u32::from(byte)));
+    let layers = layers.iter().enumerate().map(|(number, size)| noise(seed + number as u64, *size));
+    image_of(layout, platform, layers.collect())
+}
+
+/// The same with these bytes as layers.
+pub fn image_of(layout: &Layout, platform: &str, layers: Vec<Vec<u8>>) -> Descriptor {
     let platform: Platform = platform.parse().unwrap();
     let config = serde_json::json!({
         "os": platform.os, "architecture": platform.architecture, "variant": platform.variant,
         "config": {}, "rootfs": {"type": "layers", "diff_ids": []},
     });
     let config = layout.put_blob(media::CONFIG, config.to_string().as_bytes()).unwrap();
-    let layers = layers.iter().enumerate().map(|(number, size)| {
-        let seed = number as u64
-            + 1000
-                * u64::from(
-                    platform.architecture.bytes().fold(0, |sum: u32, byte| sum * 31 + u32::from(byte)) % 9973,
-                );
-        layout.put_blob(media::LAYER_GZIP, &noise(seed, *size)).unwrap()
-    });
+    let layers = layers.iter().map(|layer| layout.put_blob(media::LAYER_GZIP, layer).unwrap());
     let manifest = manifest(config, layers.collect(), None);
     let descriptor = layout.put_blob(media::MANIFEST, &serde_json::to_vec(&manifest).unwrap()).unwrap();
     Descriptor { platform: Some(platform), ..descriptor }
@@ -65,11 +66,27 @@ pub fn layout_of(folder: &Path, name: &str, layers: &[usize]) -> Layout {
 /// A layout with an index of images for two platforms called `name`.
 pub fn layout_of_index(folder: &Path, name: &str, layers: &[usize]) -> Layout {
     let layout = Layout::create(folder).unwrap();
-    let manifests = ["linux/amd64", "linux/arm64"].map(|platform| image(&layout, platform, layers)).to_vec();
+    let images = ["linux/amd64", "linux/arm64"].map(|platform| image(&layout, platform, layers));
+    put_index(&layout, name, images.to_vec());
+    layout
+}
+
+/// The same with layers that are what their type says, gzip: some clients look.
+pub fn layout_of_packed_index(folder: &Path, name: &str) -> Layout {
+    let layout = Layout::create(folder).unwrap();
+    let images = ["linux/amd64", "linux/arm64"].map(|platform| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(platform.repeat(1000).as_bytes()).unwrap();
+        image_of(&layout, platform, vec![packed.finish().unwrap()])
+    });
+    put_index(&layout, name, images.to_vec());
+    layout
+}
+
+fn put_index(layout: &Layout, name: &str, manifests: Vec<Descriptor>) {
     let index = Index { manifests, ..Index::empty() };
     let descriptor = layout.put_blob(media::INDEX, &serde_json::to_vec(&index).unwrap()).unwrap();
     layout.put(named(descriptor, name)).unwrap();
-    layout
 }
 
 pub fn named(mut descriptor: Descriptor, name: &str) -> Descriptor {

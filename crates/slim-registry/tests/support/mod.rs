@@ -4,6 +4,7 @@
 
 pub mod images;
 pub mod listener;
+pub mod own;
 pub mod real;
 pub mod stranger;
 pub mod tokens;
