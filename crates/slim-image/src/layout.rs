@@ -9,7 +9,7 @@
 //! reader, at the latest with its last byte.
 
 mod blob;
-mod resolve;
+pub(crate) mod resolve;
 
 pub use blob::{BlobWriter, Verifying};
 pub use resolve::{Resolved, Selector};

@@ -50,6 +50,14 @@ impl Reference {
         }
     }
 
+    /// The name without the registry and folder that engines mean where none is written.
+    #[must_use]
+    pub fn familiar(&self) -> Self {
+        let short = self.repository.strip_prefix("docker.io/");
+        let repository = short.map(|short| short.strip_prefix("library/").unwrap_or(short));
+        Self { repository: repository.unwrap_or(&self.repository).to_owned(), ..self.clone() }
+    }
+
     /// The name with `:latest` where neither tag nor digest is given: what engines list.
     #[must_use]
     pub fn with_tag(&self) -> Self {
@@ -196,6 +204,18 @@ mod tests {
         assert_eq!(parse("a").canonical(), "docker.io/library/a:latest");
         assert_eq!(parse("a/b:1").canonical(), "docker.io/a/b:1");
         assert_eq!(parse("localhost/b").canonical(), "localhost/b:latest");
+    }
+
+    #[test]
+    fn the_familiar_name_has_no_registry_that_goes_without_saying() {
+        for (full, short) in [
+            ("docker.io/library/a:1", "a:1"),
+            ("docker.io/a/b", "a/b"),
+            ("localhost/library/a", "localhost/library/a"),
+            ("library/a", "library/a"),
+        ] {
+            assert_eq!(parse(full).familiar().to_string(), short);
+        }
     }
 
     #[test]

@@ -2,11 +2,17 @@
 
 use crate::archive::{DockerManifest, ImageConfig, blob_path};
 use crate::digest::Digest;
+use crate::layout::{Selector, Verifying};
+use crate::manifest::Descriptor;
 use crate::manifest::{Index, Manifest};
+use crate::reference::Reference;
 use crate::tape::{MemberKind, Scanner, TapeError};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// The largest JSON file that is read from an archive.
 const JSON_LIMIT: u64 = 64 << 20;
@@ -32,6 +38,14 @@ pub enum ArchiveError {
     Layer { layer: usize, reason: String },
     #[error("read the image archive: it holds {found} images, one is expected")]
     NotOneImage { found: usize },
+    #[error("find {wanted} in the image archive: it has {}", listed(.names))]
+    NotFound { wanted: String, names: Vec<String> },
+    #[error("choose an image of the image archive: it has {}; name one of them behind a colon", listed(.names))]
+    Several { names: Vec<String> },
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "no names".to_owned() } else { names.join(", ") }
 }
 
 /// Where a file lies in the archive.
@@ -39,6 +53,63 @@ pub enum ArchiveError {
 pub(crate) struct Place {
     pub offset: u64,
     pub size: u64,
+}
+
+/// A part of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    file: Arc<File>,
+    place: Place,
+}
+
+/// Reads a part of a file without moving the file's own position.
+pub(crate) struct PartReader<'a> {
+    file: &'a File,
+    place: Place,
+    position: u64,
+}
+
+impl Part {
+    pub(crate) fn new(file: Arc<File>, place: Place) -> Self {
+        Self { file, place }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.place.size
+    }
+
+    pub(crate) fn reader(&self) -> PartReader<'_> {
+        PartReader { file: &self.file, place: self.place, position: 0 }
+    }
+
+    /// A part of the part.
+    pub(crate) fn section(&self, offset: u64, size: u64) -> PartReader<'_> {
+        let place = Place { offset: self.place.offset + offset, size };
+        PartReader { file: &self.file, place, position: 0 }
+    }
+}
+
+impl Read for PartReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.place.size.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let most = left.min(buffer.len());
+        let read = self.file.read_at(&mut buffer[..most], self.place.offset + self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for PartReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.place.size.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = position
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a seek before the beginning"))?;
+        Ok(self.position)
+    }
 }
 
 /// Every file of an archive by name.
@@ -119,15 +190,36 @@ impl Shelf {
         self.files.contains_key(name) || self.links.contains_key(name)
     }
 
-    /// The bytes of a small file.
-    pub(crate) fn bytes(&self, input: &mut (impl Read + Seek), name: &str) -> Result<Vec<u8>, ArchiveError> {
+    /// The bytes of a file of at most `limit` bytes.
+    pub(crate) fn bytes(
+        &self,
+        input: &mut (impl Read + Seek),
+        name: &str,
+        limit: u64,
+    ) -> Result<Vec<u8>, ArchiveError> {
         let place = self.place(name)?;
-        if place.size > JSON_LIMIT {
+        if place.size > limit {
             let reason = format!("it has {} bytes", place.size);
             return Err(ArchiveError::Json { name: name.to_owned(), reason });
         }
         let mut bytes = Vec::new();
         section(input, place)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a small blob, checked.
+    pub(crate) fn blob(
+        &self,
+        input: &mut (impl Read + Seek),
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Vec<u8>, ArchiveError> {
+        let bytes = self.bytes(input, &blob_path(&descriptor.digest), limit)?;
+        let mut checked = Verifying::new(&bytes[..], descriptor.digest, descriptor.size);
+        io::copy(&mut checked, &mut io::sink()).map_err(|error| ArchiveError::Json {
+            name: descriptor.digest.to_string(),
+            reason: error.to_string(),
+        })?;
         Ok(bytes)
     }
 
@@ -137,7 +229,7 @@ impl Shelf {
         input: &mut (impl Read + Seek),
         name: &str,
     ) -> Result<T, ArchiveError> {
-        serde_json::from_slice(&self.bytes(input, name)?)
+        serde_json::from_slice(&self.bytes(input, name, JSON_LIMIT)?)
             .map_err(|error| ArchiveError::Json { name: name.to_owned(), reason: error.to_string() })
     }
 
@@ -154,6 +246,30 @@ impl Shelf {
             manifest: None,
         };
         Ok(manifests.into_iter().map(image).collect())
+    }
+
+    /// The image of `manifest.json` that is meant.
+    pub(crate) fn docker_image(
+        &self,
+        input: &mut (impl Read + Seek),
+        selector: &Selector,
+    ) -> Result<ShelvedImage, ArchiveError> {
+        let mut images = self.docker_images(input)?;
+        let names: Vec<String> = images.iter().flat_map(|image| image.tags.clone()).collect();
+        match selector {
+            Selector::Only => {}
+            Selector::Name(name) => {
+                let full = |name: &str| name.parse::<Reference>().ok().map(|name| name.canonical());
+                images.retain(|image| image.tags.iter().any(|tag| tag == name || full(tag) == full(name)));
+            }
+            // A docker-archive has no manifests; its images are known by their configurations.
+            Selector::Digest(digest) => images.retain(|image| image.config.contains(&digest.hex())),
+        }
+        match images.len() {
+            0 => Err(ArchiveError::NotFound { wanted: selector.to_string(), names }),
+            1 => Ok(images.remove(0)),
+            _ => Err(ArchiveError::Several { names }),
+        }
     }
 
     /// The images that `index.json` names; one for all names of one manifest.
@@ -187,7 +303,7 @@ impl Shelf {
         let found = images.len();
         let [image] =
             <[ShelvedImage; 1]>::try_from(images).map_err(|_| ArchiveError::NotOneImage { found })?;
-        let id = Digest::of(self.bytes(input, &image.config)?);
+        let id = Digest::of(self.bytes(input, &image.config, JSON_LIMIT)?);
         let config = self.json(input, &image.config)?;
         Ok((image, config, id))
     }
