@@ -15,7 +15,7 @@ mod transfer;
 
 pub use client::{Client, ClientSettings, Retry};
 pub use error::RegistryError;
-pub use name::Location;
+pub use name::RepositoryName;
 pub use plan::Platforms;
 pub use server::{Server, ServerError, ServerSettings};
 pub use transfer::{Transferred, copy, pull, push};

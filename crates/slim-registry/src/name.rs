@@ -14,14 +14,14 @@ const DEFAULT_REGISTRY_KEY: &str = "https://index.docker.io/v1/";
 
 /// A repository in a registry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Location {
+pub struct RepositoryName {
     /// `docker.io`, `localhost:5000`: as people call it.
     pub registry: String,
     /// `library/node`, as the registry calls it.
     pub repository: String,
 }
 
-impl Location {
+impl RepositoryName {
     /// Where the repository of an image's name is.
     #[must_use]
     pub fn of(reference: &Reference) -> Self {
@@ -44,7 +44,7 @@ impl Location {
     }
 }
 
-impl fmt::Display for Location {
+impl fmt::Display for RepositoryName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.registry, self.repository)
     }
@@ -56,7 +56,7 @@ pub(crate) fn address(registry: &str) -> &str {
 }
 
 /// What credentials for a repository may be stored under, the most special first.
-pub(crate) fn credential_keys(location: &Location) -> Vec<String> {
+pub(crate) fn credential_keys(location: &RepositoryName) -> Vec<String> {
     let mut keys = Vec::new();
     let mut path = Some(location.repository.as_str());
     while let Some(folder) = path {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn location(text: &str) -> String {
-        Location::of(&text.parse().unwrap()).to_string()
+        RepositoryName::of(&text.parse().unwrap()).to_string()
     }
 
     #[test]
@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn credentials_of_a_folder_come_before_those_of_the_registry() {
-        let keys = credential_keys(&Location { registry: "h:5000".into(), repository: "a/b".into() });
+        let keys = credential_keys(&RepositoryName { registry: "h:5000".into(), repository: "a/b".into() });
         assert_eq!(keys, ["h:5000/a/b", "h:5000/a", "h:5000"]);
-        let keys = credential_keys(&Location::of(&"node".parse().unwrap()));
+        let keys = credential_keys(&RepositoryName::of(&"node".parse().unwrap()));
         assert!(keys.contains(&DEFAULT_REGISTRY_KEY.to_owned()), "{keys:?}");
     }
 

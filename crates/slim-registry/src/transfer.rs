@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Event, Fetched, Progress, Repository, Which};
 use crate::error::RegistryError;
-use crate::name::Location;
+use crate::name::RepositoryName;
 use crate::partial;
 use crate::plan::{Origin, Plan, Platforms};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ pub struct Transferred {
     /// The manifest or index that the name means there.
     pub descriptor: Descriptor,
     /// Where it was read from: a mirror, perhaps.
-    pub from: Option<Location>,
+    pub from: Option<RepositoryName>,
     /// How many manifests and indexes, and how many blobs it has.
     pub manifests: usize,
     pub blobs: usize,
@@ -27,7 +27,7 @@ pub struct Transferred {
 }
 
 impl Transferred {
-    fn of(plan: &Plan, from: Option<Location>) -> Self {
+    fn of(plan: &Plan, from: Option<RepositoryName>) -> Self {
         let manifests = plan.manifests.iter().map(|fetched| fetched.descriptor.size);
         Self {
             descriptor: plan.root().descriptor.clone(),
@@ -87,7 +87,7 @@ pub async fn push(
     let which = destination(reference)?;
     let origin = Origin::Layout(layout.clone());
     let plan = origin.plan(root_of(layout, selector)?, platforms).await?;
-    store(&origin, &plan, &client.to_push(Location::of(reference)), &which, progress).await?;
+    store(&origin, &plan, &client.to_push(RepositoryName::of(reference)), &which, progress).await?;
     Ok(Transferred::of(&plan, None))
 }
 
@@ -107,7 +107,7 @@ pub async fn copy(
     let (repository, root) = find(client, from, progress).await?;
     let origin = Origin::Repository(repository.clone());
     let plan = origin.plan(root, platforms).await?;
-    let to = Location::of(to);
+    let to = RepositoryName::of(to);
     let is_within = repository.location().registry == to.registry;
     let from = is_within.then(|| repository.location().repository.clone());
     store(&origin, &plan, &client.to_push(to).mounting_from(from), &which, progress).await?;
@@ -120,7 +120,7 @@ async fn find(
     reference: &Reference,
     progress: &Arc<dyn Progress>,
 ) -> Result<(Repository, Fetched), RegistryError> {
-    let (location, which) = (Location::of(reference), Which::of(reference));
+    let (location, which) = (RepositoryName::of(reference), Which::of(reference));
     for place in client.places(&location) {
         let repository = client.to_pull(place);
         let is_itself = *repository.location() == location;

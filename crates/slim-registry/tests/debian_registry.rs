@@ -5,7 +5,7 @@ mod support;
 
 use slim_image::{Layout, Selector};
 use slim_registry::client::{How, Progress, Which};
-use slim_registry::{Client, Location, Platforms, RegistryError, Transferred, copy, pull, push};
+use slim_registry::{Client, Platforms, RegistryError, RepositoryName, Transferred, copy, pull, push};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -125,7 +125,7 @@ async fn a_copy_within_a_registry_moves_no_blob() {
     let copied = copy(&client(), &from, &to, &Platforms::All, &progress).await.unwrap();
     assert_eq!((notes.count(How::Mounted), notes.moved()), (6, 0));
     assert_eq!(copied.descriptor.digest, pushed.descriptor.digest);
-    let repository = client().to_pull(Location::of(&to));
+    let repository = client().to_pull(RepositoryName::of(&to));
     let found = repository.find_manifest(&Which::Tag("2".into())).await.unwrap();
     assert_eq!(found, Some(pushed.descriptor.digest));
 }
@@ -292,7 +292,7 @@ async fn every_tag_is_listed() {
             .await
             .unwrap();
     }
-    let location = Location::of(&format!("{}/a", registry.address).parse().unwrap());
+    let location = RepositoryName::of(&format!("{}/a", registry.address).parse().unwrap());
     let mut tags = client().to_pull(location).tags().await.unwrap();
     tags.sort();
     assert_eq!(tags, ["a", "b", "c"]);
@@ -304,7 +304,7 @@ async fn referrers_are_kept_under_a_tag_where_the_registry_does_not_know_them() 
     let fat = layout_of(&folder.path().join("a"), "x", &[10]);
     let name = format!("{}/a:1", registry.address);
     let pushed = push_named(&client(), &fat, "x", &name, &Notes::new()).await.unwrap();
-    let location = Location::of(&name.parse().unwrap());
+    let location = RepositoryName::of(&name.parse().unwrap());
     let (to, from) = (client().to_push(location.clone()), client().to_pull(location));
     let subject =
         slim_image::Descriptor { platform: None, annotations: Default::default(), ..pushed.descriptor };

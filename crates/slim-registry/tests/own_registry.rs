@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 use slim_image::manifest::media;
 use slim_image::{Descriptor, Digest, Layout, Selector};
 use slim_registry::client::{BlobSource, How, Progress, Which};
-use slim_registry::{Client, Location, Platforms, copy, pull, push};
+use slim_registry::{Client, Platforms, RepositoryName, copy, pull, push};
 use std::process::Command;
 use std::sync::Arc;
 use support::images::{
@@ -122,7 +122,7 @@ async fn referrers_and_pages_of_tags_go_through_the_api() {
         push_all(&client(), &fat, &format!("{}/a:{tag}", registry.address)).await;
     }
     let name = format!("{}/a:a", registry.address);
-    let location = Location::of(&name.parse().unwrap());
+    let location = RepositoryName::of(&name.parse().unwrap());
     let (to, from) = (client().to_push(location.clone()), client().to_pull(location));
     assert_eq!(from.tags().await.unwrap(), ["a", "b", "c"]);
     let subject = from.manifest(&Which::Tag("a".into())).await.unwrap().descriptor;
@@ -185,6 +185,6 @@ async fn skopeo_takes_what_we_gave_and_gives_what_we_take() {
         }
     }
     skopeo(&["delete", "--tls-verify=false", &theirs]);
-    let gone = client().to_pull(Location::of(&format!("{}/b", registry.address).parse().unwrap()));
+    let gone = client().to_pull(RepositoryName::of(&format!("{}/b", registry.address).parse().unwrap()));
     assert_eq!(gone.find_manifest(&Which::Tag("2".into())).await.unwrap(), None);
 }

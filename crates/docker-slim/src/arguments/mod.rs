@@ -12,6 +12,7 @@ mod image;
 mod keep;
 mod probe;
 mod recipe;
+mod registry;
 mod source;
 mod trace;
 mod verify;
@@ -27,6 +28,10 @@ pub use image::ImageArguments;
 pub use keep::{KeepArguments, KeepLevel};
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
+pub use registry::{
+    ClientArguments, CopyArguments, PlatformArguments, PullArguments, PushArguments, RegistryArguments,
+    RegistryCommand, ServeArguments,
+};
 pub use source::CommonArguments;
 pub use trace::{MergeArguments, ShowArguments, TraceArguments, TraceCommand, TraceDiffArguments};
 pub use verify::{VerifyArguments, VerifyMode};
@@ -62,6 +67,14 @@ pub enum Command {
     Diff(DiffArguments),
     /// Merges, shows and compares traces: what `profile --trace-out` wrote, and `build --from-trace` takes.
     Trace(TraceArguments),
+    /// Fetches an image from a registry into an OCI layout or a docker-archive; no engine is needed.
+    Pull(PullArguments),
+    /// Brings an image from an OCI layout into a registry; no engine is needed.
+    Push(PushArguments),
+    /// Copies an image from registry to registry, a whole index unless --platform is given; nothing is stored here.
+    Copy(CopyArguments),
+    /// Our own registry.
+    Registry(RegistryArguments),
     /// Shows the version of the program and of the formats it writes.
     Version,
     /// Writes the completions of a shell to stdout.

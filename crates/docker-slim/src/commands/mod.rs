@@ -3,6 +3,7 @@
 mod build;
 mod collector;
 mod completion;
+mod copy;
 mod diff;
 mod difference;
 mod documentation;
@@ -11,9 +12,13 @@ mod fat_image;
 mod metadata;
 mod output;
 mod probe;
+mod pull;
+mod push;
+mod registry;
 mod trace;
 mod version;
 mod with_engine;
+mod with_registry;
 
 use crate::arguments::{Arguments, Command, GlobalArguments, LogFormat, LogLevel};
 use crate::failure::Failure;
@@ -41,6 +46,10 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Explain(arguments) => explain::run(global, &arguments),
         Command::Diff(arguments) => diff::run(global, &arguments),
         Command::Trace(arguments) => trace::run(global, &arguments),
+        Command::Pull(arguments) => pull::run(global, &arguments),
+        Command::Push(arguments) => push::run(global, &arguments),
+        Command::Copy(arguments) => copy::run(global, &arguments),
+        Command::Registry(arguments) => registry::run(global, &arguments),
         Command::Version => version::run(global),
         Command::Completion { shell } => {
             completion::run(shell);

@@ -11,6 +11,7 @@ mod image;
 mod keep;
 mod probe;
 mod recipe;
+mod registry;
 mod text;
 mod trace;
 mod verify;
@@ -20,6 +21,7 @@ pub use endpoint::endpoint_inputs;
 pub use explain::{Question, explain};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
+pub use registry::{Pull, copy, pull, push, serve};
 pub use trace::read_trace;
 
 use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, ProfileArguments};

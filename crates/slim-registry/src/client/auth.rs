@@ -7,7 +7,7 @@ use super::challenge::Challenge;
 use super::credentials::{self, CredentialSources, Credentials};
 use super::transport::{Transport, full};
 use crate::error::RegistryError;
-use crate::name::Location;
+use crate::name::RepositoryName;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -39,7 +39,7 @@ pub(crate) enum Access {
 /// A repository, what is wanted of it, and one that a blob is to be taken over from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Scope {
-    pub location: Location,
+    pub location: RepositoryName,
     pub access: Access,
     pub mount_from: Option<String>,
 }
@@ -67,7 +67,7 @@ pub(crate) struct Auth {
     sources: CredentialSources,
     challenges: Mutex<BTreeMap<String, Challenge>>,
     tokens: Mutex<BTreeMap<Scope, Token>>,
-    found: Mutex<BTreeMap<Location, Option<Credentials>>>,
+    found: Mutex<BTreeMap<RepositoryName, Option<Credentials>>>,
 }
 
 impl Auth {
@@ -137,11 +137,11 @@ impl Auth {
     }
 
     /// Whether anything was found to log in with.
-    pub(crate) async fn has_credentials(&self, location: &Location) -> bool {
+    pub(crate) async fn has_credentials(&self, location: &RepositoryName) -> bool {
         matches!(self.found.lock().await.get(location), Some(Some(_)))
     }
 
-    async fn credentials(&self, location: &Location) -> Result<Option<Credentials>, RegistryError> {
+    async fn credentials(&self, location: &RepositoryName) -> Result<Option<Credentials>, RegistryError> {
         let mut found = self.found.lock().await;
         if let Some(known) = found.get(location) {
             return Ok(known.clone());
@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     fn scope() -> Scope {
-        let location = Location { registry: "h:5000".into(), repository: "team/a".into() };
+        let location = RepositoryName { registry: "h:5000".into(), repository: "team/a".into() };
         Scope { location, access: Access::Push, mount_from: Some("team/b".into()) }
     }
 

@@ -2,7 +2,7 @@
 //! credential helpers. Which files are asked is handed in.
 
 use crate::error::RegistryError;
-use crate::name::{Location, credential_keys, helper_key};
+use crate::name::{RepositoryName, credential_keys, helper_key};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -81,7 +81,7 @@ struct HelperAnswer {
 /// A file that is there and cannot be read or understood, a helper that fails.
 pub async fn find(
     sources: &CredentialSources,
-    location: &Location,
+    location: &RepositoryName,
 ) -> Result<Option<Credentials>, RegistryError> {
     for path in &sources.files {
         let Some(file) = read(path)? else { continue };
@@ -205,7 +205,7 @@ mod tests {
             files: vec![folder.path().join("missing.json"), file],
             helper_path: Some(format!("{}:/usr/bin:/bin", folder.path().display()).into()),
         };
-        find(&sources, &Location::of(&image.parse().unwrap())).await
+        find(&sources, &RepositoryName::of(&image.parse().unwrap())).await
     }
 
     fn password(user: &str, password: &str) -> Option<Credentials> {

@@ -22,7 +22,7 @@ pub use repository::Repository;
 pub use upload::{BlobSource, Pushed};
 
 use crate::error::RegistryError;
-use crate::name::{self, Location};
+use crate::name::{self, RepositoryName};
 use auth::{Access, Auth};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -120,19 +120,19 @@ impl Client {
 
     /// A repository to read from.
     #[must_use]
-    pub fn to_pull(&self, location: Location) -> Repository {
+    pub fn to_pull(&self, location: RepositoryName) -> Repository {
         Repository::new(self.clone(), location, Access::Pull)
     }
 
     /// A repository to write to.
     #[must_use]
-    pub fn to_push(&self, location: Location) -> Repository {
+    pub fn to_push(&self, location: RepositoryName) -> Repository {
         Repository::new(self.clone(), location, Access::Push)
     }
 
     /// Where a repository may be read from, in the order in which they are tried: its mirrors, then itself.
     #[must_use]
-    pub fn places(&self, location: &Location) -> Vec<Location> {
+    pub fn places(&self, location: &RepositoryName) -> Vec<RepositoryName> {
         let mirrors = self.settings().mirrors.get(&location.registry).map_or(&[][..], Vec::as_slice);
         let mirrored = |mirror: &String| {
             let (registry, folder) = mirror.split_once('/').unwrap_or((mirror, ""));
@@ -140,7 +140,7 @@ impl Client {
                 "" => location.repository.clone(),
                 folder => format!("{folder}/{}", location.repository),
             };
-            Location { registry: registry.to_owned(), repository }
+            RepositoryName { registry: registry.to_owned(), repository }
         };
         mirrors.iter().map(mirrored).chain([location.clone()]).collect()
     }
@@ -180,7 +180,7 @@ mod tests {
         let mirrors = [("docker.io".to_owned(), vec!["h:5000".to_owned(), "m.example/hub/".to_owned()])];
         let client = Client::new(ClientSettings { mirrors: mirrors.into(), ..ClientSettings::default() });
         let places = |image: &str| -> Vec<String> {
-            let location = Location::of(&image.parse().unwrap());
+            let location = RepositoryName::of(&image.parse().unwrap());
             client.places(&location).iter().map(ToString::to_string).collect()
         };
         assert_eq!(

@@ -4,7 +4,7 @@ use super::auth::{Access, Scope};
 use super::send::Ask;
 use super::{Client, answer};
 use crate::error::RegistryError;
-use crate::name::Location;
+use crate::name::RepositoryName;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -25,7 +25,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    pub(crate) fn new(client: Client, location: Location, access: Access) -> Self {
+    pub(crate) fn new(client: Client, location: RepositoryName, access: Access) -> Self {
         Self { client, scope: Scope { location, access, mount_from: None } }
     }
 
@@ -37,7 +37,7 @@ impl Repository {
     }
 
     #[must_use]
-    pub fn location(&self) -> &Location {
+    pub fn location(&self) -> &RepositoryName {
         &self.scope.location
     }
 

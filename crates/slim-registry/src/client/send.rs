@@ -6,11 +6,12 @@ use super::challenge::Challenge;
 use super::transport::{Body, TransportError, full};
 use super::{Client, answer};
 use crate::error::RegistryError;
-use crate::name::{self, Location};
+use crate::name::{self, RepositoryName};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use url::Url;
 
@@ -91,7 +92,7 @@ impl Client {
     ) -> Result<Result<StatusCode, String>, RegistryError> {
         let action = "reach the registry";
         let scope = Scope {
-            location: Location { registry: registry.to_owned(), repository: String::new() },
+            location: RepositoryName { registry: registry.to_owned(), repository: String::new() },
             access: Access::Pull,
             mount_from: None,
         };
@@ -264,12 +265,27 @@ impl Client {
         &self,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, TransportError> {
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.inner.transport.exchange(request)).await {
-            Ok(answered) => answered,
-            Err(_) => Err(TransportError {
-                reason: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
-                is_connect: false,
-            }),
+        self.exchange_watched(request, &AtomicU64::new(0)).await
+    }
+
+    /// The same with a body that counts what it has sent: a slow one may take its time, one that stands still may not.
+    pub(crate) async fn exchange_watched(
+        &self,
+        request: Request<Body>,
+        sent: &AtomicU64,
+    ) -> Result<Response<Incoming>, TransportError> {
+        let exchange = self.inner.transport.exchange(request);
+        tokio::pin!(exchange);
+        loop {
+            let before = sent.load(Ordering::Relaxed);
+            match tokio::time::timeout(ANSWER_TIMEOUT, &mut exchange).await {
+                Ok(answered) => return answered,
+                Err(_) if sent.load(Ordering::Relaxed) > before => {}
+                Err(_) => {
+                    let reason = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
+                    return Err(TransportError { reason, is_connect: false });
+                }
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use slim_image::Descriptor;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use tokio::io::AsyncSeekExt;
@@ -202,16 +203,16 @@ impl Upload<'_> {
                 reason: format!("it takes uploads at {}, which is not TLS", url.authority()),
             }));
         }
-        let slot = Slot::default();
+        let (slot, sent) = (Slot::default(), Arc::new(AtomicU64::new(0)));
         let body = if length == 0 {
             full(Bytes::new())
         } else {
-            self.body(length, &slot).await.map_err(Failed::ForGood)?
+            self.body(length, &slot, &sent).await.map_err(Failed::ForGood)?
         };
         let request =
             request(&method, url, &headers, proof.as_ref(), body, self.action, self.repository.registry())
                 .map_err(Failed::ForGood)?;
-        let answered = client.exchange_once(request).await;
+        let answered = client.exchange_watched(request, &sent).await;
         if let Some(error) = slot.lock().expect("no holder of this lock panics").take() {
             return Err(Failed::ForGood(error));
         }
@@ -259,12 +260,14 @@ impl Upload<'_> {
         Ok(())
     }
 
-    async fn body(&self, length: u64, slot: &Slot) -> Result<Body, RegistryError> {
+    async fn body(&self, length: u64, slot: &Slot, sent: &Arc<AtomicU64>) -> Result<Body, RegistryError> {
         let pieces = self.source.open(self.blob, self.session.offset, length).await?;
         let slot = Arc::clone(slot);
         let (progress, digest) = (Arc::clone(self.progress), self.blob.digest);
+        let sent = Arc::clone(sent);
         let stream = pieces.map(move |piece| match piece {
             Ok(bytes) => {
+                sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 progress.tell(Event::Moved { blob: &digest, bytes: bytes.len() as u64 });
                 Ok(bytes)
             }
