@@ -8,10 +8,13 @@ use crate::error::RegistryError;
 use bytes::Bytes;
 use slim_image::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT, media};
 use slim_image::{Descriptor, Digest, Document, Layout, Manifest, ManifestError, Platform};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Indexes within one another before that counts as a trick.
 const DEPTH: usize = 4;
+
+/// The most bytes of manifests that one image may have, all platforms together: they are held in memory.
+const MANIFESTS_LIMIT: u64 = 64 << 20;
 
 /// Which images of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +121,8 @@ impl Origin {
         let mut seen = BTreeSet::new();
         // Depth first, with a stack of its own: an index's children are asked for one after the other.
         let mut waiting = vec![(root, 0, false)];
-        let mut blobs = BTreeMap::new();
+        let mut blobs = BTreeSet::new();
+        let mut size = 0;
         while let Some((fetched, depth, is_complete)) = waiting.pop() {
             if is_complete {
                 plan.manifests.push(fetched);
@@ -130,12 +134,8 @@ impl Origin {
             match &fetched.document {
                 Document::Manifest(manifest) => {
                     self.refuse_foreign(&fetched, manifest)?;
-                    for blob in manifest.blobs() {
-                        if let std::collections::btree_map::Entry::Vacant(entry) = blobs.entry(blob.digest) {
-                            entry.insert(());
-                            plan.blobs.push(blob.clone());
-                        }
-                    }
+                    let new = manifest.blobs().filter(|blob| blobs.insert(blob.digest));
+                    plan.blobs.extend(new.cloned());
                     plan.manifests.push(fetched);
                 }
                 Document::Index(index) => {
@@ -145,7 +145,12 @@ impl Origin {
                     let children = index.manifests.clone();
                     waiting.push((fetched, depth, true));
                     for child in children.iter().rev().filter(|child| !seen.contains(&child.digest)) {
-                        waiting.push((self.document(child).await?, depth + 1, false));
+                        let child = self.document(child).await?;
+                        size += child.bytes.len() as u64;
+                        if size > MANIFESTS_LIMIT {
+                            return Err(self.too_large(&child));
+                        }
+                        waiting.push((child, depth + 1, false));
                     }
                 }
             }
@@ -171,6 +176,11 @@ impl Origin {
     fn too_deep(&self, at: &Fetched) -> RegistryError {
         let reason = ManifestError::NotAnImage(format!("an index within {DEPTH} others"));
         self.unusable(&at.descriptor.digest, reason)
+    }
+
+    fn too_large(&self, at: &Fetched) -> RegistryError {
+        let reason = format!("part of an index with more than {MANIFESTS_LIMIT} bytes of manifests");
+        self.unusable(&at.descriptor.digest, ManifestError::NotAnImage(reason))
     }
 
     async fn check_platform(

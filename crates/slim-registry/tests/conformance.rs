@@ -390,3 +390,27 @@ async fn methods_that_an_endpoint_does_not_have_are_told() {
         assert_eq!(reply.refusal(), (405, "UNSUPPORTED".to_owned()), "{path}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_comes_back_while_its_last_request_is_still_read_waits_for_its_turn() {
+    use tokio::io::AsyncWriteExt;
+    let registry = OwnRegistry::start().await;
+    let upload = registry.begin("a").await;
+    let mut stream = tokio::net::TcpStream::connect(&registry.address).await.unwrap();
+    let head = format!("PATCH {upload} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n");
+    stream.write_all(format!("{head}01234").as_bytes()).await.unwrap();
+    while std::fs::metadata(uploaded_file(&registry)).unwrap().len() < 5 {
+        tokio::task::yield_now().await;
+    }
+    let asking = registry.get(&upload);
+    let breaking = async {
+        stream.write_all(b"567").await.unwrap();
+        drop(stream);
+    };
+    let (status, ()) = tokio::join!(asking, breaking);
+    assert_eq!(status.header("range"), "0-7", "everything that came before the connection broke");
+}
+
+fn uploaded_file(registry: &OwnRegistry) -> std::path::PathBuf {
+    files(&registry.root().join("repositories/a/_uploads")).remove(0)
+}

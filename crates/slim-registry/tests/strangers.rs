@@ -227,3 +227,18 @@ async fn what_is_no_registry_is_told_as_such() {
     assert!(error.to_string().contains("404"), "{error}");
     assert_eq!(error.exit_code(), 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_pulls_into_one_layout_fetch_each_blob_once() {
+    let image = Image::new(1 << 20);
+    let layer = Digest::of(&image.layer).to_string();
+    let registry = Stranger::start(move |asked| image.answer(asked).unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (client(), client());
+    let (first, second) = tokio::join!(
+        pull_into(&one, &registry.address, folder.path()),
+        pull_into(&other, &registry.address, folder.path())
+    );
+    assert_eq!(first.unwrap().descriptor, second.unwrap().descriptor);
+    assert_eq!(registry.count(&Method::GET, &layer), 1);
+}

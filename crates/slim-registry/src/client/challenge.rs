@@ -81,6 +81,21 @@ fn parameter_value(text: &str) -> (String, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_header_is_too_odd_to_be_read(text in "[ -~]{0,80}") {
+            parse(&text);
+        }
+
+        #[test]
+        fn a_quoted_value_is_read_as_it_was_meant(realm in "[ -~]{1,40}", service in "[ -~]{0,40}") {
+            let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+            let text = format!("Basic, Bearer realm=\"{}\", service=\"{}\"", quoted(&realm), quoted(&service));
+            prop_assert_eq!(challenge(&[&text]), bearer(&realm, Some(&service)));
+        }
+    }
 
     fn challenge(values: &[&str]) -> Option<Challenge> {
         let mut headers = HeaderMap::new();

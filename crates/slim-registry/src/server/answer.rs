@@ -97,8 +97,8 @@ impl Refusal {
     }
 
     /// The client went away in the middle, or what it sends is broken.
-    pub(super) fn broken(error: &hyper::Error) -> Self {
-        Self::upload_invalid(format!("the request's body broke off: {error}"))
+    pub(super) fn broken(reason: &str) -> Self {
+        Self::upload_invalid(format!("the request's body broke off: {reason}"))
     }
 }
 

@@ -19,7 +19,7 @@ use hyper::header::HeaderName;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use route::Route;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::Store;
 use tokio::net::TcpListener;
-use tokio::sync::RwLock;
+use tokio::sync::{OwnedMutexGuard, RwLock};
 use tokio::task::JoinSet;
 
 /// By which clients of old tell a registry.
@@ -64,8 +64,8 @@ struct Shared {
     store: Store,
     /// Held by whoever adds names, shared, and by whoever removes contents, alone.
     names: RwLock<()>,
-    /// Uploads that a request is writing to at the moment.
-    busy: Mutex<BTreeSet<PathBuf>>,
+    /// Who is at an upload, and who waits for it.
+    turns: Mutex<BTreeMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Server {
@@ -78,7 +78,7 @@ impl Server {
         let failed = |source| ServerError::Listen { address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let shared = Shared { store, names: RwLock::default(), busy: Mutex::default() };
+        let shared = Shared { store, names: RwLock::default(), turns: Mutex::default() };
         Ok(Self { listener, address, shared: Arc::new(shared) })
     }
 
@@ -155,8 +155,8 @@ impl Shared {
             (Route::Upload { repository, id }, Method::PUT) => {
                 self.end_upload(&repository, &id, request).await
             }
-            (Route::Upload { repository, id }, Method::GET) => self.upload_status(&repository, &id),
-            (Route::Upload { repository, id }, Method::DELETE) => self.cancel_upload(&repository, &id),
+            (Route::Upload { repository, id }, Method::GET) => self.upload_status(&repository, &id).await,
+            (Route::Upload { repository, id }, Method::DELETE) => self.cancel_upload(&repository, &id).await,
             (Route::Manifest { repository, which }, _) if reads => {
                 self.get_manifest(&repository, &which, is_head).await
             }
@@ -176,24 +176,32 @@ impl Shared {
         }
     }
 
-    /// Keeps a second request off an upload while the value lives.
-    fn reserve(&self, path: &Path) -> Result<Reserved<'_>, Refusal> {
-        if self.busy.lock().expect("no holder of this lock panics").insert(path.to_owned()) {
-            Ok(Reserved { shared: self, path: path.to_owned() })
-        } else {
-            Err(Refusal::upload_invalid("another request is writing to this upload"))
-        }
+    /// Waits for its turn with an upload, and keeps others off while the value lives: a client whose connection broke is
+    /// back before the end of what it sent has been written.
+    async fn turn(&self, upload: &Path) -> Turn<'_> {
+        let lock = {
+            let mut turns = self.turns.lock().expect("no holder of this lock panics");
+            Arc::clone(turns.entry(upload.to_owned()).or_default())
+        };
+        let held = Some(lock.lock_owned().await);
+        Turn { shared: self, upload: upload.to_owned(), held }
     }
 }
 
-struct Reserved<'a> {
+struct Turn<'a> {
     shared: &'a Shared,
-    path: PathBuf,
+    upload: PathBuf,
+    held: Option<OwnedMutexGuard<()>>,
 }
 
-impl Drop for Reserved<'_> {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.shared.busy.lock().expect("no holder of this lock panics").remove(&self.path);
+        let mut turns = self.shared.turns.lock().expect("no holder of this lock panics");
+        self.held = None;
+        // Whoever waits has the lock from the table already; the last one takes it out.
+        if turns.get(&self.upload).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            turns.remove(&self.upload);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::answer::{Answer, Refusal, answer, with};
 use super::blobs::not_a_digest;
-use super::{CONTENT_DIGEST, Shared, field};
+use super::{CONTENT_DIGEST, Shared, Turn, field};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName, LOCATION, RANGE};
@@ -14,9 +14,12 @@ use slim_image::Digest;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 const BUFFER: usize = 256 << 10;
+/// A client that sends nothing for so long is taken for gone; what it sent stays.
+const IDLE: Duration = Duration::from_secs(60);
 
 impl Shared {
     pub(super) async fn begin_upload(
@@ -64,8 +67,7 @@ impl Shared {
         id: &str,
         request: Request<Incoming>,
     ) -> Result<Answer, Refusal> {
-        let path = self.upload(repository, id)?;
-        let _reserved = self.reserve(&path)?;
+        let (path, _turn) = self.upload(repository, id).await?;
         let mut file = OpenOptions::new().append(true).open(&path)?;
         let length = self.take(&mut file, repository, id, request).await?;
         Ok(state(answer(StatusCode::ACCEPTED, ""), repository, id, length))
@@ -77,11 +79,10 @@ impl Shared {
         id: &str,
         request: Request<Incoming>,
     ) -> Result<Answer, Refusal> {
-        let path = self.upload(repository, id)?;
+        let (path, _turn) = self.upload(repository, id).await?;
         let digest = field(request.uri().query(), "digest");
         let digest = digest.ok_or_else(|| Refusal::digest("the upload's digest is missing (?digest=)"))?;
         let wanted: Digest = digest.parse().map_err(|_| not_a_digest(&digest))?;
-        let _reserved = self.reserve(&path)?;
         let mut file = OpenOptions::new().read(true).append(true).open(&path)?;
         self.take(&mut file, repository, id, request).await?;
         let hashed = tokio::task::spawn_blocking({
@@ -99,14 +100,14 @@ impl Shared {
         Ok(stored(repository, &digest))
     }
 
-    pub(super) fn upload_status(&self, repository: &str, id: &str) -> Result<Answer, Refusal> {
-        let length = fs::metadata(self.upload(repository, id)?)?.len();
+    pub(super) async fn upload_status(&self, repository: &str, id: &str) -> Result<Answer, Refusal> {
+        let (path, _turn) = self.upload(repository, id).await?;
+        let length = fs::metadata(path)?.len();
         Ok(state(answer(StatusCode::NO_CONTENT, ""), repository, id, length))
     }
 
-    pub(super) fn cancel_upload(&self, repository: &str, id: &str) -> Result<Answer, Refusal> {
-        let path = self.upload(repository, id)?;
-        let _reserved = self.reserve(&path)?;
+    pub(super) async fn cancel_upload(&self, repository: &str, id: &str) -> Result<Answer, Refusal> {
+        let _turn = self.upload(repository, id).await?;
         self.remove_upload(repository, id)?;
         Ok(answer(StatusCode::NO_CONTENT, ""))
     }
@@ -118,12 +119,16 @@ impl Shared {
         }
     }
 
-    /// The file of an upload that is there.
-    fn upload(&self, repository: &str, id: &str) -> Result<PathBuf, Refusal> {
+    /// The file of an upload that is there, when it is our turn with it.
+    async fn upload(&self, repository: &str, id: &str) -> Result<(PathBuf, Turn<'_>), Refusal> {
         // Ids are ours: letters and digits, so that none leads elsewhere.
         let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !is_id {
+            return Err(Refusal::upload_unknown(id));
+        }
         let path = self.store.upload_path(repository, id);
-        if is_id && path.is_file() { Ok(path) } else { Err(Refusal::upload_unknown(id)) }
+        let turn = self.turn(&path).await;
+        if path.is_file() { Ok((path, turn)) } else { Err(Refusal::upload_unknown(id)) }
     }
 
     /// Adds a request's body to an upload; gives its length. What comes out of order is refused before it is read.
@@ -139,8 +144,12 @@ impl Shared {
             refusal.with(LOCATION, &upload_address(repository, id)).with(RANGE, &range(length))
         })?;
         let mut body = request.into_body();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Refusal::broken(&error))?;
+        loop {
+            let frame = match tokio::time::timeout(IDLE, body.frame()).await {
+                Ok(None) => break,
+                Ok(Some(frame)) => frame.map_err(|error| Refusal::broken(&error.to_string()))?,
+                Err(_) => return Err(Refusal::broken("nothing came for too long")),
+            };
             if let Ok(bytes) = frame.into_data() {
                 file.write_all(&bytes)?;
                 length += bytes.len() as u64;
