@@ -236,7 +236,8 @@ async fn a_blob_that_is_not_what_its_digest_says_is_left_under_no_name() {
     let error = pull_named(&client(), &name, &amd64(), &back, &Notes::new()).await.unwrap_err();
     assert!(matches!(&error, RegistryError::WrongDigest { wanted, .. } if *wanted == layer), "{error}");
     assert!(!back.blob_path(&layer).exists());
-    assert_eq!(leftovers(&back), [""; 0]);
+    // Another blob that was on its way when this one failed may be there in part; this one is not.
+    assert!(!leftovers(&back).contains(&format!(".partial-{}", layer.hex())));
     assert!(back.index().unwrap().manifests.is_empty(), "no name for an image that is not whole");
 }
 
