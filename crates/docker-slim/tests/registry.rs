@@ -167,3 +167,19 @@ fn a_registry_that_others_reach_says_so_and_a_folder_is_served_once() {
     let (code, told) = refused(&folder, &["registry", "serve", "--root", "new", "--listen", &served.address]);
     assert!(code == 2 && told.contains("hint: --listen"), "{code} {told}");
 }
+
+#[test]
+fn a_pull_is_ended_by_ctrl_c() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/a:1", silent.local_addr().unwrap());
+    let mut child = Command::new(PROGRAM)
+        .args(["pull", &image, "-o", "oci:b"])
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _connection = silent.accept().unwrap();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}

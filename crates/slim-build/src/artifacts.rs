@@ -191,6 +191,7 @@ fn report(
                 milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             })
             .collect(),
+        outputs: Vec::new(),
         artifacts_folder,
         artifacts,
         notices: story.notices(),

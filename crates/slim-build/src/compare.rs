@@ -7,17 +7,16 @@ use crate::pipeline::leaving_nothing;
 use crate::progress::{Progress, Story};
 use crate::state::ImageState;
 use slim_engine::{Engine, Run};
-use slim_image::{ImageTree, SavedTree, TreeDifference, difference};
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use slim_image::{ImageTree, LocalImage, SavedTree, Stored, TreeDifference, difference};
+use std::path::PathBuf;
 
 /// Where an image's files are read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TreeSource {
     /// A name or id that the engine knows.
     Image(String),
-    /// What `docker save` wrote, or an OCI layout in a tar file.
-    Archive(PathBuf),
+    /// An image in files.
+    Stored(Stored),
 }
 
 /// What is needed to read images.
@@ -56,8 +55,8 @@ pub async fn compare_images(
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub fn compare_archives(before: &Path, after: &Path) -> Result<TreeDifference, BuildError> {
-    let (before, after) = (archive(before)?, archive(after)?);
+pub fn compare_archives(before: &Stored, after: &Stored) -> Result<TreeDifference, BuildError> {
+    let (before, after) = (tree(before)?, tree(after)?);
     difference::compare(&before, &after).map_err(|error| BuildError::Files(error.to_string()))
 }
 
@@ -78,9 +77,9 @@ impl Opened {
     async fn open(engine: &dyn Engine, reading: &Reading, source: &TreeSource) -> Result<Self, BuildError> {
         let reference = match source {
             TreeSource::Image(reference) => reference,
-            TreeSource::Archive(path) => {
-                let path = path.clone();
-                return Ok(Self::Saved(Box::new(blocking(move || archive(&path)).await?)));
+            TreeSource::Stored(stored) => {
+                let stored = stored.clone();
+                return Ok(Self::Saved(Box::new(blocking(move || tree(&stored)).await?)));
             }
         };
         let source = engine.inspect_image(reference).await?;
@@ -99,8 +98,8 @@ impl Opened {
     }
 }
 
-fn archive(path: &Path) -> Result<SavedTree, BuildError> {
-    let failed = |why: String| BuildError::Image(format!("read the image archive {}: {why}", path.display()));
-    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-    SavedTree::open(file, &std::env::temp_dir()).map_err(|error| failed(error.to_string()))
+fn tree(stored: &Stored) -> Result<SavedTree, BuildError> {
+    let image = LocalImage::open(stored, None, &std::env::temp_dir())
+        .map_err(|error| BuildError::Image(error.to_string()))?;
+    image.tree().map_err(|error| BuildError::Image(format!("read {stored}: failed to {error}")))
 }

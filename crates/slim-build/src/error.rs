@@ -36,6 +36,8 @@ pub enum BuildError {
         log: String,
     },
     #[error("{0}")]
+    Output(String),
+    #[error("{0}")]
     Usage(String),
     #[error("finish: interrupted")]
     Interrupted,
@@ -51,7 +53,7 @@ impl BuildError {
             Self::Engine(error) => error.exit_code(),
             Self::Sensor(_) => 3,
             Self::Files(_) | Self::Image(_) => 4,
-            Self::State { .. } | Self::Usage(_) | Self::Keep(_) => 2,
+            Self::State { .. } | Self::Output(_) | Self::Usage(_) | Self::Keep(_) => 2,
             Self::ContainerDied { .. } => 5,
             Self::Exercise { .. } => 6,
             Self::Verification { .. } => 7,
@@ -76,6 +78,9 @@ impl BuildError {
                  fuller exercise (--exec, --http-probe-cmd); --verify=off tags the image as it is"
                     .to_owned(),
             ),
+            Self::Output(_) => {
+                Some("nothing was tagged; the build can be run again with --from-trace and what it left below the state path".to_owned())
+            }
             Self::State { .. } => Some("--state-path names another folder".to_owned()),
             Self::Bug(_) => Some("this is a bug of docker-slim; please report it with --log-level debug output".to_owned()),
             _ => None,

@@ -6,23 +6,16 @@
 use crate::error::{BuildError, blocking};
 use crate::files::Files;
 use crate::progress::Running;
-use crate::settings::Settings;
+use crate::settings::{Output, Settings};
 use crate::state::ImageState;
+use crate::stream;
 use slim_engine::Engine;
 use slim_image::layer::{LayerError, write_layer};
 use slim_image::{Digest, ImagePath, Layer, LayerEntry, Reference, SlimImage, SourceImage};
 use slim_keep::KeepSet;
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
-use tokio_util::io::SyncIoBridge;
-
-/// Bytes of the archive on their way from its writer to the engine.
-const PIPE_BYTES: usize = 1 << 20;
+use std::sync::Arc;
 
 /// The slim image in the engine, under a temporary name.
 pub struct Loaded {
@@ -32,6 +25,8 @@ pub struct Loaded {
     /// Digest of each file's contents.
     contents: BTreeMap<ImagePath, Digest>,
     temporary: String,
+    /// The same, to be written elsewhere.
+    pub image: Arc<SlimImage>,
 }
 
 /// The slim image as the engine has it.
@@ -101,12 +96,13 @@ pub async fn load(
     let temporary = settings.run.temporary_reference("slim");
     let reference: Reference =
         temporary.parse().map_err(|error| BuildError::Bug(format!("name the image for a while: {error}")))?;
-    engine.load_image(archive(Arc::clone(image), reference)).await?;
+    let archived = Arc::clone(image);
+    engine.load_image(stream::written_by(move |output| archived.write_to(output, &[reference]))).await?;
     let id = image.id().to_string();
     let size = engine.inspect_image(&id).await?.size;
     let layers = image.layers().iter().flat_map(|layer| &layer.contents);
     let contents = layers.map(|(path, digest)| (path.clone(), *digest)).collect();
-    Ok(Loaded { id, size, contents, temporary })
+    Ok(Loaded { id, size, contents, temporary, image: Arc::clone(image) })
 }
 
 /// Gives a loaded image the names that users know it by.
@@ -135,17 +131,27 @@ pub async fn discard(engine: &dyn Engine, loaded: Loaded) -> Result<(), BuildErr
 /// # Errors
 /// When one of them is none, or there is none to make one from.
 pub fn names(settings: &Settings, source: &SourceImage) -> Result<Vec<String>, BuildError> {
+    let engine_names = settings.outputs.iter().filter_map(|output| match output {
+        Output::Name(name) => Some(name.clone()),
+        Output::Stored(_) => None,
+    });
+    let engine_names: Vec<String> = engine_names.collect();
     if !settings.tags.is_empty() {
         for name in &settings.tags {
             let _: Reference =
                 name.parse().map_err(|error| BuildError::Usage(format!("use --tag {name}: {error}")))?;
         }
-        return Ok(settings.tags.clone());
+        return Ok([settings.tags.clone(), engine_names].concat());
     }
-    let reference = fat_name(source).ok_or_else(|| {
-        BuildError::Usage(format!("name the slim image of {}: give it one with --tag", source.reference))
-    })?;
-    Ok(vec![reference.slim_name().to_string()])
+    match fat_name(source) {
+        Some(reference) => Ok([vec![reference.slim_name().to_string()], engine_names].concat()),
+        // It goes elsewhere, and needs no name in the engine.
+        None if !settings.outputs.is_empty() => Ok(engine_names),
+        None => Err(BuildError::Usage(format!(
+            "name the slim image of {}: give it one with --tag",
+            source.reference
+        ))),
+    }
 }
 
 /// The fat image's name. An image that was asked for by id is known by one of its names, if it has any.
@@ -161,43 +167,4 @@ fn timestamp(seconds: i64) -> Result<String, BuildError> {
     jiff::Timestamp::from_second(seconds)
         .map(|timestamp| timestamp.to_string())
         .map_err(|error| BuildError::Usage(format!("use SOURCE_DATE_EPOCH={seconds}: {error}")))
-}
-
-/// The archive as a stream, written by a thread of its own while the engine reads.
-fn archive(image: Arc<SlimImage>, name: Reference) -> Box<dyn AsyncRead + Send + Unpin> {
-    let (writer, stream) = tokio::io::duplex(PIPE_BYTES);
-    let writer = SyncIoBridge::new(writer);
-    let failure = Arc::default();
-    let reader = Archive { stream, failure: Arc::clone(&failure) };
-    tokio::task::spawn_blocking(move || {
-        let mut output = BufWriter::with_capacity(PIPE_BYTES, writer);
-        let written = image.write_to(&mut output, &[name]).and_then(|()| output.flush());
-        if let Err(error) = written {
-            // Told where the reader meets the end. An engine that stops reading does not: it says why in its answer.
-            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        }
-    });
-    Box::new(reader)
-}
-
-/// The reader's side of the archive: its end is an error where the writer failed.
-struct Archive {
-    stream: DuplexStream,
-    failure: Arc<Mutex<Option<io::Error>>>,
-}
-
-impl AsyncRead for Archive {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if matches!(polled, Poll::Ready(Ok(()))) && buffer.filled().len() == before {
-            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return Poll::Ready(failure.map_or(Ok(()), Err));
-        }
-        polled
-    }
 }

@@ -3,10 +3,12 @@
 
 use crate::artifacts::{self, Made};
 use crate::error::BuildError;
+use crate::fat;
 use crate::files::Files;
 use crate::image;
 use crate::observe::{self, Observation};
 use crate::origin;
+use crate::outputs;
 use crate::person::Person;
 use crate::policy::{self, Policies};
 use crate::progress::{Progress, Stage, Story};
@@ -80,10 +82,13 @@ async fn build_stages(
     let (seen, files) = watch(engine, settings, story, person, source).await?;
     let (files, made) = rounds::rounds(engine, settings, story, &seen, files).await?;
     let Proved { kept, policies, loaded, verification } = made;
+    let written = outputs::write(settings, story, Arc::clone(&loaded.image), &names).await?;
     let (files, owners) = files.owners().await?;
     let (slim, ()) = tokio::join!(image::tag(engine, loaded, names), files.close(engine));
     let slim = Some(slim?);
-    artifacts::write(settings, story, Made { seen, kept, policies, slim, verification, files, owners })
+    let made = Made { seen, kept, policies, slim, verification, files, owners };
+    let report = artifacts::write(settings, story, made)?;
+    Ok(BuildReport { outputs: written, ..report })
 }
 
 async fn profile_stages(
@@ -131,7 +136,7 @@ async fn inspect(
             .await
             .map_err(|error| BuildError::Bug(format!("the preflight stopped: {error}")))??;
     }
-    let source = engine.inspect_image(&settings.target).await?;
+    let source = fat::find(engine, settings, &stage).await?;
     if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
         return Err(BuildError::Usage(format!(
             "use the trace: it is of the image {}, and {} is {}",

@@ -15,6 +15,7 @@ pub enum Stage {
     Policy,
     Image,
     Verify,
+    Output,
     Artifacts,
 }
 
@@ -28,6 +29,7 @@ impl fmt::Display for Stage {
             Stage::Policy => "policy",
             Stage::Image => "image",
             Stage::Verify => "verify",
+            Stage::Output => "output",
             Stage::Artifacts => "artifacts",
         })
     }

@@ -2,6 +2,7 @@
 
 use slim_probe::HttpSettings;
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,18 @@ use std::time::Duration;
 pub struct Settings {
     /// Reference or id of the fat image.
     pub target: String,
+    /// The fat image where it lies in files; the engine is given it for the time of the run.
+    pub fat_files: Option<FatFiles>,
+    /// What the fat image must be for.
+    pub platform: Option<slim_image::Platform>,
     /// Names of the slim image; empty: `<repository>.slim` with the source's tag.
     pub tags: Vec<String>,
+    /// Where else the slim image goes once it is proved.
+    pub outputs: Vec<Output>,
+    /// How layers are packed that are written there.
+    pub packing: slim_image::Packing,
+    /// So many threads pack.
+    pub threads: NonZero<usize>,
     /// Folder that holds `.images`.
     pub state_path: PathBuf,
     /// Where to copy the artifacts as well.
@@ -45,6 +56,22 @@ pub struct Settings {
     pub buffer_bytes: u32,
     /// Whose leftovers these are.
     pub run: slim_engine::Run,
+}
+
+/// Where a slim image goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Stored(slim_image::Stored),
+    /// A further name in the engine.
+    Name(String),
+}
+
+/// An image in files of this machine.
+#[derive(Clone, Debug)]
+pub struct FatFiles {
+    pub image: Arc<slim_image::LocalImage>,
+    /// What it is called, tag included; `None` where neither the files nor their names tell.
+    pub name: Option<String>,
 }
 
 /// How the slim image is proved.

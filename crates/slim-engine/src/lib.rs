@@ -29,7 +29,7 @@ pub use engine::{
 pub use error::EngineError;
 pub use mounts::{Mount, MountSource};
 pub use ports::{Protocol, PublishPort};
-pub use run::{Run, Sweep, remove_run, sweep};
+pub use run::{Run, Sweep, TEMPORARY_REPOSITORY, remove_run, sweep};
 pub use slim_dial::resolve;
 pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Overrides, Security, SpecError};
 pub use streams::{Attached, Diagnostics};

@@ -27,6 +27,9 @@ pub struct BuildReport {
     pub policy: PolicyReport,
     pub verification: VerificationReport,
     pub stages: Vec<StageReport>,
+    /// Where the slim image was written besides the engine, as `--output` named it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
     /// The folder with the artifacts, and the files' names in it.
     pub artifacts_folder: PathBuf,
     pub artifacts: Vec<String>,
@@ -270,7 +273,7 @@ impl BuildReport {
         let mut lines = vec![match &self.slim {
             Some(slim) => format!(
                 "{source} → {} {}, {:.1} times smaller, {} files",
-                slim.names.join(", "),
+                if slim.names.is_empty() { slim.id.clone() } else { slim.names.join(", ") },
                 human(slim.size),
                 factor(self.source.size, slim.size),
                 self.keep.files
@@ -289,6 +292,9 @@ impl BuildReport {
                 "about {} more {files} would turn up in a longer exercise: of {} that it opened, {} came in one of {} steps only",
                 unseen.more, unseen.of_the_exercise, unseen.in_one_step, unseen.steps
             ));
+        }
+        if !self.outputs.is_empty() {
+            lines.push(format!("written to: {}", self.outputs.join(", ")));
         }
         if !self.artifacts.is_empty() {
             lines.push(format!("artifacts: {}", self.artifacts_folder.display()));

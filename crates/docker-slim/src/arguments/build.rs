@@ -1,8 +1,19 @@
 //! Flags of `build` and of `profile`.
 
 use super::{CommonArguments, ImageArguments, KeepArguments, RecipeArguments, VerifyArguments};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+
+/// How layers are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compression {
+    /// What every registry and engine reads.
+    Gzip,
+    /// Smaller and quicker; engines from 2020 on read it.
+    Zstd,
+    /// Not at all.
+    None,
+}
 
 #[derive(Debug, Args)]
 pub struct BuildArguments {
@@ -11,6 +22,13 @@ pub struct BuildArguments {
     /// Name of the slim image; may be given several times [default: <repository>.slim].
     #[arg(long, value_name = "NAME", help_heading = None)]
     pub tag: Vec<String>,
+    /// Also write the slim image there, once it is verified: `oci:DIRECTORY[:TAG]`, `oci-archive:FILE[:TAG]`,
+    /// `docker-archive:FILE[:NAME]`, `dir:DIRECTORY`, `docker-daemon:NAME`, `podman:NAME`; may be given several times.
+    #[arg(long, value_name = "PLACE", help_heading = None)]
+    pub output: Vec<String>,
+    /// How the layers are packed that --output writes. A docker-archive's never are, as `docker save` has it.
+    #[arg(long, value_name = "PACKING", value_enum, default_value_t = Compression::Gzip, help_heading = None)]
+    pub compression: Compression,
     #[command(flatten)]
     pub verify: VerifyArguments,
     /// Take what the program uses from this trace (`docker-slim profile --trace-out`, `docker-slim trace merge`) instead

@@ -4,7 +4,8 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct DiffArguments {
-    /// Before: an image (name or id), an image archive (`docker save`), a `trace.json` or a `keep.json`.
+    /// Before: an image (name, id or place: `oci:DIRECTORY`, `docker-archive:FILE` …), an image archive (`docker save`), a
+    /// `trace.json` or a `keep.json`.
     #[arg(value_name = "A")]
     pub before: String,
     /// After: the same kind of thing.

@@ -98,6 +98,7 @@ pub struct RegistryArguments {
 pub enum RegistryCommand {
     /// Serves a registry out of a folder until it is told to stop: OCI distribution 1.1, with referrers; without users and
     /// without TLS.
+    #[command(visible_alias = "server")]
     Serve(ServeArguments),
 }
 

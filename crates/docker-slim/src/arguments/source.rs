@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct CommonArguments {
-    /// The fat image: name or id. With --dockerfile: the folder that it is built in.
+    /// The fat image: name or id, or a place: `oci:DIRECTORY[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`,
+    /// `dir:DIRECTORY`, `docker-daemon:NAME`, `podman:NAME`, `docker://NAME`, or a path to one of these files. With
+    /// --dockerfile: the folder that it is built in.
     #[arg(value_name = "IMAGE")]
     pub image: Option<String>,
     /// The fat image: name or id (the same as the argument).
@@ -15,6 +17,9 @@ pub struct CommonArguments {
     /// Pull the fat image where the engine does not hold it.
     #[arg(long, default_value_t = true)]
     pub pull: bool,
+    /// Which image of a multi-platform one, as in `linux/arm64`; what any other must be for [default: this machine's].
+    #[arg(long, value_name = "OS/ARCHITECTURE[/VARIANT]")]
+    pub platform: Option<String>,
     /// Take flags from this JSON file, `{"flag": value}`; those of the command line and the environment go before it.
     #[arg(long, value_name = "FILE")]
     pub command_params_file: Option<PathBuf>,

@@ -31,10 +31,10 @@ pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result
 
 fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Failure> {
     let mut report = with_engine(global, &work.settings.run, async |engine, terminal, outside| {
-        fat_image::prepare(engine, &work.fat_image, terminal, outside).await?;
+        let settings = fat_image::prepare(engine, work, terminal, outside).await?;
         let report = match outcome {
-            Outcome::Image => slim_build::build(engine, &work.settings, terminal, outside).await?,
-            Outcome::ProfileOnly => slim_build::profile(engine, &work.settings, terminal, outside).await?,
+            Outcome::Image => slim_build::build(engine, &settings, terminal, outside).await?,
+            Outcome::ProfileOnly => slim_build::profile(engine, &settings, terminal, outside).await?,
         };
         remove_fat_image(engine, &work.fat_image).await?;
         Ok(report)

@@ -40,7 +40,7 @@ fn trees(
     before: &TreeSource,
     after: &TreeSource,
 ) -> Result<TreeDifference, Failure> {
-    if let (TreeSource::Archive(before), TreeSource::Archive(after)) = (before, after) {
+    if let (TreeSource::Stored(before), TreeSource::Stored(after)) = (before, after) {
         return Ok(compare_archives(before, after)?);
     }
     let reading: Reading = settings::reading(global)?;

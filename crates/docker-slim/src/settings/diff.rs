@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use slim_build::TreeSource;
+use slim_image::location::{Location, LocationError, Stored};
 use slim_keep::KeepFile;
 use slim_trace::Trace;
 use std::fs::{self, File};
@@ -20,7 +21,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// Finds out what a word names. What is no file is an image of the engine's.
+    /// Finds out what a word names. What is neither file nor place is an image of the engine's.
     ///
     /// # Errors
     /// When it is a file that cannot be read, or that is neither.
@@ -34,14 +35,14 @@ impl Side {
         }
         let path = Path::new(word);
         if !path.is_file() {
-            return Ok(Self::Tree(TreeSource::Image(word.to_owned())));
+            return image(word).map(Self::Tree);
         }
         let failed = |why: String| Failure::usage(format!("read {word}: {why}"));
         let mut first = [0];
         let read = File::open(path).and_then(|mut file| file.read(&mut first));
         read.map_err(|error| failed(error.to_string()))?;
         if first != *b"{" {
-            return Ok(Self::Tree(TreeSource::Archive(path.to_owned())));
+            return image(word).map(Self::Tree);
         }
         let bytes = fs::read(path).map_err(|error| failed(error.to_string()))?;
         match serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))? {
@@ -64,6 +65,20 @@ impl Side {
     }
 }
 
+/// An image by its name or its place.
+fn image(word: &str) -> Result<TreeSource, Failure> {
+    let usage = |error: LocationError| Failure::usage(error.to_string());
+    match word.parse().map_err(usage)? {
+        Location::Stored(stored) => Ok(TreeSource::Stored(stored)),
+        Location::Engine { name, .. } => Ok(TreeSource::Image(name)),
+        Location::Registry(reference) => Ok(TreeSource::Image(reference.to_string())),
+        Location::Plain(text) | Location::Path(text) => match Stored::recognise(&text).map_err(usage)? {
+            Some(stored) => Ok(TreeSource::Stored(stored)),
+            None => Ok(TreeSource::Image(text)),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +96,9 @@ mod tests {
         let tree = slim_image::MemoryTree::new();
         let keep = KeepFile::new(&slim_keep::KeepSet::default(), &slim_keep::Made::of(image), &tree, &());
         assert!(matches!(side("b", &keep.to_json()), Ok(Side::Keep(_))));
-        assert!(matches!(side("c", b"./\0\0"), Ok(Side::Tree(TreeSource::Archive(_)))));
+        assert!(matches!(side("c", b"\x1f\x8b"), Ok(Side::Tree(TreeSource::Stored(_)))));
+        assert!(side("f", b"./\0\0").unwrap_err().message.contains("no tar archive"));
+        assert!(matches!(Side::of("oci:layout"), Ok(Side::Tree(TreeSource::Stored(_)))));
         assert!(side("d", b"{}").unwrap_err().message.contains("no trace"));
         assert!(
             side("e", b"{\"processes\": [], \"version\": 99}").unwrap_err().message.contains("version 99")

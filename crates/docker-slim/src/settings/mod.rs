@@ -9,6 +9,7 @@ mod files;
 mod http;
 mod image;
 mod keep;
+mod outputs;
 mod probe;
 mod recipe;
 mod registry;
@@ -28,6 +29,8 @@ use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, Profile
 use crate::failure::Failure;
 use slim_build::{ConfigEdits, Reading, Settings, Verify};
 use slim_engine::Run;
+use slim_image::location::EngineKind;
+use slim_image::{Packing, Platform};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +50,8 @@ pub struct Work {
     pub settings: Settings,
     /// How the fat image comes into the engine where it is not there.
     pub fat_image: FatImage,
+    /// Engines that the slim image shall go to, each with its name there: it must be the one that is used.
+    pub engines: Vec<(EngineKind, String)>,
     /// Remove what lies below the state path when all is done.
     pub remove_artifacts: bool,
 }
@@ -58,6 +63,9 @@ pub struct Work {
 pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Work, Failure> {
     let mut work = common(global, &arguments.common, recipe::fat_image(global, arguments)?)?;
     work.settings.tags.clone_from(&arguments.tag);
+    let outputs::Outputs { outputs, engines } = outputs::outputs(&arguments.output)?;
+    (work.settings.outputs, work.engines) = (outputs, engines);
+    work.settings.packing = outputs::packing(arguments.compression);
     work.settings.edits = image::edits(&arguments.edits)?;
     work.settings.keep = keep::settings(&arguments.keep)?;
     work.settings.verify = verify::settings(&arguments.verify)?;
@@ -70,8 +78,7 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
 /// # Errors
 /// What is wrong with the flags.
 pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result<Work, Failure> {
-    let fat_image =
-        FatImage::Held { reference: recipe::target(&arguments.common)?, pull: arguments.common.pull };
+    let fat_image = FatImage::at(recipe::target(&arguments.common)?, arguments.common.pull)?;
     let mut work = common(global, &arguments.common, fat_image)?;
     work.settings.trace_out.clone_from(&arguments.trace_out);
     Ok(work)
@@ -100,8 +107,13 @@ fn common(
     fat_image: FatImage,
 ) -> Result<Work, Failure> {
     let settings = Settings {
-        target: fat_image.reference().to_owned(),
+        target: fat_image.reference(),
+        fat_files: None,
+        platform: platform(arguments.platform.as_deref())?,
         tags: Vec::new(),
+        outputs: Vec::new(),
+        packing: Packing::Gzip,
+        threads: outputs::threads(),
         state_path: state_path(global),
         copy_meta_artifacts: arguments.copy_meta_artifacts.clone(),
         container: container::settings(&arguments.container)?,
@@ -119,7 +131,12 @@ fn common(
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
     };
-    Ok(Work { settings, fat_image, remove_artifacts: arguments.remove_file_artifacts })
+    Ok(Work { settings, fat_image, engines: Vec::new(), remove_artifacts: arguments.remove_file_artifacts })
+}
+
+fn platform(text: Option<&str>) -> Result<Option<Platform>, Failure> {
+    let parsed = text.map(str::parse).transpose();
+    parsed.map_err(|error| Failure::usage(format!("understand --platform: failed to {error}")))
 }
 
 fn source_date_epoch() -> Result<Option<i64>, Failure> {
@@ -180,6 +197,12 @@ mod tests {
         assert_eq!(of(&["--new-workdir=/w"]).settings.edits.workdir.as_deref(), Some("/w"));
         assert!(of(&["--include-shell"]).settings.keep.include_shell);
         assert!(of(&[]).settings.from_trace.is_none());
+        let written = of(&["--output=oci:a", "--output=docker-daemon:b", "--compression=zstd"]);
+        assert_eq!((written.settings.outputs.len(), written.engines.len()), (2, 1));
+        assert_eq!(written.settings.packing, Packing::Zstd);
+        assert_eq!(of(&[]).settings.packing, Packing::Gzip);
+        let platform = of(&["--platform=linux/aarch64"]).settings.platform;
+        assert_eq!(platform, Some(Platform::new("linux", "arm64")));
     }
 
     #[test]

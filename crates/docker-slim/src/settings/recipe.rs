@@ -1,15 +1,25 @@
-//! Where the fat image comes from: the engine, its registry, or a Dockerfile.
+//! Where the fat image comes from: the engine, its registry, files, or a Dockerfile.
 
 use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments};
 use crate::failure::Failure;
+use slim_image::location::{EngineKind, Location, LocationError, Stored};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// The exit code where there is no such image.
+const NO_IMAGE: u8 = 4;
 
 /// Where the fat image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FatImage {
-    /// The engine holds it, or may `pull` it.
+    /// The engine holds it, or may `pull` it; a name that it does not know may be that of files.
     Held { reference: String, pull: bool },
+    /// An engine of this kind holds it.
+    HeldBy { engine: EngineKind, reference: String },
+    /// The engine brings it from its registry, whether it has one of that name or not.
+    Registry { reference: String },
+    /// It lies in files.
+    Stored(Stored),
     /// It is built first.
     Built(Recipe),
 }
@@ -29,11 +39,44 @@ pub struct Recipe {
 }
 
 impl FatImage {
-    /// The image's name.
-    pub fn reference(&self) -> &str {
+    /// What the engine calls the image; what the user calls it where that is another place.
+    pub fn reference(&self) -> String {
         match self {
-            Self::Held { reference, .. } | Self::Built(Recipe { name: reference, .. }) => reference,
+            Self::Held { reference, .. }
+            | Self::HeldBy { reference, .. }
+            | Self::Registry { reference }
+            | Self::Built(Recipe { name: reference, .. }) => reference.clone(),
+            Self::Stored(stored) => stored.to_string(),
         }
+    }
+
+    /// Understands where an image is said to be.
+    ///
+    /// # Errors
+    /// When it is no place, there is nothing at that path, or this program cannot go there.
+    pub fn at(text: String, pull: bool) -> Result<Self, Failure> {
+        let usage = |error: LocationError| Failure::usage(error.to_string());
+        Ok(match text.parse().map_err(usage)? {
+            Location::Plain(reference) => Self::Held { reference, pull },
+            Location::Registry(reference) => Self::Registry { reference: reference.to_string() },
+            Location::Engine { engine: EngineKind::Containerd, name } => {
+                return Err(Failure::usage(format!("read {text}: containerd is not asked for images"))
+                    .with_hint(format!(
+                        "ctr images export image.tar {name} writes it to a file: oci-archive:image.tar"
+                    )));
+            }
+            Location::Engine { engine, name } => Self::HeldBy { engine, reference: name },
+            Location::Stored(stored) => Self::Stored(stored),
+            Location::Path(path) => match Stored::recognise(&path).map_err(usage)? {
+                Some(stored) => Self::Stored(stored),
+                None => {
+                    return Err(Failure::new(
+                        format!("find an image at {path}: there is no such file"),
+                        NO_IMAGE,
+                    ));
+                }
+            },
+        })
     }
 }
 
@@ -56,7 +99,7 @@ pub fn fat_image(global: &GlobalArguments, arguments: &BuildArguments) -> Result
         if is_given {
             return Err(Failure::usage("build the fat image: flags say how, but there is no --dockerfile"));
         }
-        return Ok(FatImage::Held { reference: target(&arguments.common)?, pull: arguments.common.pull });
+        return FatImage::at(target(&arguments.common)?, arguments.common.pull);
     };
     let name = match (&recipe.tag_fat, arguments.tag.first()) {
         (Some(name), _) => name.clone(),
@@ -180,6 +223,25 @@ mod tests {
         assert_eq!(of(&["x", "--target", "x"]).unwrap(), held(true));
         assert!(of(&["x", "--target", "y"]).is_err());
         assert!(of(&[]).unwrap_err().message.contains("none was named"));
+    }
+
+    #[test]
+    fn a_place_is_understood_where_a_name_may_stand() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        slim_image::Layout::create(path).unwrap();
+        assert!(
+            matches!(of(&[path]).unwrap(), FatImage::Stored(stored) if stored.to_string() == format!("oci:{path}"))
+        );
+        assert!(matches!(of(&["oci:x:1"]).unwrap(), FatImage::Stored(stored) if stored.name() == Some("1")));
+        let registry = FatImage::Registry { reference: "a/b:1".to_owned() };
+        assert_eq!(of(&["docker://a/b:1"]).unwrap(), registry);
+        let held = FatImage::HeldBy { engine: EngineKind::Podman, reference: "a:1".to_owned() };
+        assert_eq!(of(&["podman:a:1"]).unwrap(), held);
+        let missing = of(&[&format!("{path}/missing")]).unwrap_err();
+        assert_eq!((missing.exit_code, missing.message.contains("no such file")), (4, true));
+        assert!(of(&["containerd:a:1"]).unwrap_err().hint.unwrap().contains("ctr images export"));
+        assert_eq!(of(&["oci:"]).unwrap_err().exit_code, 2);
     }
 
     #[test]
