@@ -144,6 +144,7 @@ fn what_cannot_be_done_has_its_exit_code_and_a_hint() {
     let missing = format!("{}/a:1", served.address);
     let (code, told) = refused(&folder, &["pull", &missing, "-o", "oci:b"]);
     assert!(code == 4 && told.contains(&missing), "{code} {told}");
+    assert!(!folder.path().join("b").exists(), "nothing is made for an image that is not there");
     let address = served.address.clone();
     assert_eq!(served.stop(), Some(0));
     let (code, told) = refused(&folder, &["push", "oci:a:1", &format!("{address}/a:1")]);

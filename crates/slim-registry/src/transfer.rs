@@ -10,6 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use slim_image::manifest::{MANIFEST_LIMIT, annotation};
 use slim_image::{Descriptor, Digest, Document, Layout, LayoutError, Reference, Selector};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 /// An image that is where it was wanted.
@@ -39,7 +40,8 @@ impl Transferred {
     }
 }
 
-/// Fetches an image into a layout; `name` is what it is called there.
+/// Fetches an image into the layout in a folder, made where there is none once the image is found; `name` is what it is
+/// called there.
 ///
 /// # Errors
 /// The image is not there or cannot be used, a registry does not answer, or the layout cannot be written.
@@ -47,13 +49,15 @@ pub async fn pull(
     client: &Client,
     reference: &Reference,
     platforms: &Platforms,
-    layout: &Layout,
+    layout: &Path,
     name: Option<&str>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Transferred, RegistryError> {
     let (repository, root) = find(client, reference, progress).await?;
     let origin = Origin::Repository(repository.clone());
     let plan = origin.plan(root, platforms).await?;
+    let layout = &Layout::create(layout)?;
+    tell_plan(&plan, progress);
     stream::iter(&plan.blobs)
         .map(Ok)
         .try_for_each_concurrent(client.settings().parallel.get(), |blob| {
@@ -151,6 +155,7 @@ async fn store(
     which: &Which,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), RegistryError> {
+    tell_plan(plan, progress);
     let parallel = repository.client.settings().parallel.get();
     // What the registry wants of us is found out once, not once a blob.
     repository.client.ping(repository.registry()).await?;
@@ -169,6 +174,11 @@ async fn store(
     }
     repository.push_manifest(which, &root.descriptor.media_type, &root.bytes).await?;
     Ok(())
+}
+
+fn tell_plan(plan: &Plan, progress: &Arc<dyn Progress>) {
+    let bytes = plan.blobs.iter().map(|blob| blob.size).sum();
+    progress.tell(Event::Planned { blobs: plan.blobs.len(), bytes });
 }
 
 /// The manifest or index that a selector means, as it lies in the layout.

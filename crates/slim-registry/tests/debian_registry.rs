@@ -41,7 +41,7 @@ async fn pull_named(
     notes: &Arc<Notes>,
 ) -> Result<Transferred, RegistryError> {
     let progress: Arc<dyn Progress> = notes.clone();
-    pull(client, &from.parse().unwrap(), platforms, layout, Some("x"), &progress).await
+    pull(client, &from.parse().unwrap(), platforms, layout.path(), Some("x"), &progress).await
 }
 
 fn new_layout(folder: &Path, name: &str) -> Layout {
@@ -61,6 +61,7 @@ async fn what_is_pushed_is_pulled_again_to_the_last_byte() {
     let pulled = pull_named(&client(), &name, &amd64(), &back, &notes).await.unwrap();
     assert_eq!(contents(&back, "x", "linux/amd64"), contents(&fat, "x", "linux/amd64"));
     assert_eq!((pulled.manifests, pulled.blobs, notes.count(How::Moved)), (1, 4, 4));
+    assert_eq!(notes.planned(), notes.moved());
     assert_eq!(leftovers(&back), [""; 0]);
     let notes = Notes::new();
     pull_named(&client(), &name, &amd64(), &back, &notes).await.unwrap();

@@ -32,7 +32,7 @@ async fn push_all(client: &Client, layout: &Layout, to: &str) -> (Descriptor, Ar
 async fn pull_all(client: &Client, from: &str, layout: &Layout) -> Arc<Notes> {
     let notes = Notes::new();
     let progress: Arc<dyn Progress> = notes.clone();
-    pull(client, &from.parse().unwrap(), &Platforms::All, layout, Some("x"), &progress).await.unwrap();
+    pull(client, &from.parse().unwrap(), &Platforms::All, layout.path(), Some("x"), &progress).await.unwrap();
     notes
 }
 

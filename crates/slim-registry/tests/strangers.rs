@@ -60,7 +60,7 @@ async fn pull_into(client: &Client, address: &str, folder: &Path) -> Result<Tran
     let quiet = Arc::new(()) as Arc<dyn Progress>;
     let from = format!("{address}/a:1").parse().unwrap();
     let back = Layout::create(folder).unwrap();
-    let pulled = pull(client, &from, &Platforms::All, &back, Some("x"), &quiet).await;
+    let pulled = pull(client, &from, &Platforms::All, back.path(), Some("x"), &quiet).await;
     if pulled.is_ok() {
         support::images::contents(&back, "x", "linux/amd64");
         assert_eq!(leftovers(&back), [""; 0]);

@@ -61,7 +61,7 @@ impl Setup {
         let back = Layout::create(self.folder.path().join(repository.replace('/', "-"))).unwrap();
         let quiet = Arc::new(()) as Arc<dyn Progress>;
         let from = self.name(repository).parse().unwrap();
-        pull(client, &from, &Platforms::All, &back, Some("x"), &quiet).await?;
+        pull(client, &from, &Platforms::All, back.path(), Some("x"), &quiet).await?;
         assert_eq!(contents(&back, "x", "linux/amd64"), contents(&self.fat, "x", "linux/amd64"));
         Ok(())
     }
@@ -141,5 +141,5 @@ async fn pull_from(client: &Client, address: &str, folder: &Path) -> Result<(), 
     let back = Layout::create(folder.join("b")).unwrap();
     let quiet = Arc::new(()) as Arc<dyn Progress>;
     let from = format!("{address}/a:1").parse().unwrap();
-    pull(client, &from, &Platforms::All, &back, None, &quiet).await.map(|_| ())
+    pull(client, &from, &Platforms::All, back.path(), None, &quiet).await.map(|_| ())
 }

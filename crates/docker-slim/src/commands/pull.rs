@@ -8,9 +8,9 @@ use crate::outside::Outside;
 use crate::settings::{self, Pull};
 use slim_image::local::LocalImage;
 use slim_image::location::{Form, Stored};
-use slim_image::{Layout, Reference, Selector};
+use slim_image::{Reference, Selector};
 use slim_registry::client::Progress;
-use slim_registry::{Client, RegistryError, Transferred};
+use slim_registry::{Client, Transferred};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,10 +61,9 @@ async fn into_layout(
     bars: &Arc<Bars>,
     outside: &Outside,
 ) -> Result<Transferred, Failure> {
-    let layout = Layout::create(folder).map_err(RegistryError::from)?;
     let client = Client::new(settings.client.clone());
     let progress: Arc<dyn Progress> = bars.clone();
-    let pull = slim_registry::pull(&client, &settings.image, &settings.platforms, &layout, name, &progress);
+    let pull = slim_registry::pull(&client, &settings.image, &settings.platforms, folder, name, &progress);
     until_interrupted(outside, pull).await
 }
 

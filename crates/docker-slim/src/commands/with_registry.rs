@@ -59,6 +59,9 @@ struct Tally {
     /// Of each blob that travels or has travelled: how far it is.
     blobs: BTreeMap<Digest, Blob>,
     moved: u64,
+    /// How many blobs there are, and their bytes together.
+    planned: usize,
+    size: u64,
 }
 
 struct Blob {
@@ -114,6 +117,7 @@ impl Progress for Bars {
     fn tell(&self, event: Event<'_>) {
         let mut tally = self.tally.lock().expect("no holder of this lock panics");
         match event {
+            Event::Planned { blobs, bytes } => (tally.planned, tally.size) = (blobs, bytes),
             Event::Began { blob, already } => {
                 tally.blobs.insert(blob.digest, Blob { size: blob.size, position: already });
             }
@@ -144,9 +148,9 @@ impl Progress for Bars {
         }
         if let Some(bar) = &self.bar {
             let done = tally.blobs.values().filter(|blob| blob.position >= blob.size).count();
-            bar.set_length(tally.blobs.values().map(|blob| blob.size).sum());
+            bar.set_length(tally.size);
             bar.set_position(tally.blobs.values().map(|blob| blob.position.min(blob.size)).sum());
-            bar.set_message(format!("{done} of {} blobs", tally.blobs.len()));
+            bar.set_message(format!("{done} of {} blobs", tally.planned));
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum How {
 /// Something happened.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// What has to be moved is known: so many blobs, of so many bytes together.
+    Planned { blobs: usize, bytes: u64 },
     /// A blob begins to travel; so many of its bytes are there already.
     Began { blob: &'a Descriptor, already: u64 },
     /// So many bytes more of it have travelled.

@@ -102,6 +102,12 @@ impl Client {
             let request = request(&Method::GET, &url, &[], None, full(Bytes::new()), action, registry)?;
             let response = match self.exchange_once(request).await {
                 Ok(response) => response,
+                // It was there, and let go: a restart, perhaps.
+                Err(error) if !error.is_connect && failures + 1 < self.settings().retry.attempts => {
+                    failures += 1;
+                    tokio::time::sleep(self.settings().retry.pause(failures)).await;
+                    continue;
+                }
                 Err(error) => return Ok(Err(error.reason)),
             };
             let status = response.status();

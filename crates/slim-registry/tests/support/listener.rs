@@ -14,6 +14,7 @@ pub struct Notes {
 #[derive(Default)]
 struct Inner {
     done: BTreeMap<Digest, How>,
+    planned: u64,
     moved: u64,
     already: u64,
     notices: Vec<String>,
@@ -34,6 +35,11 @@ impl Notes {
         self.inner.lock().unwrap().moved
     }
 
+    /// Bytes of all blobs, as told before they travel.
+    pub fn planned(&self) -> u64 {
+        self.inner.lock().unwrap().planned
+    }
+
     /// The most bytes that a blob began with.
     pub fn already(&self) -> u64 {
         self.inner.lock().unwrap().already
@@ -48,6 +54,7 @@ impl Progress for Notes {
     fn tell(&self, event: Event<'_>) {
         let mut inner = self.inner.lock().unwrap();
         match event {
+            Event::Planned { bytes, .. } => inner.planned = bytes,
             Event::Began { already, .. } => inner.already = inner.already.max(already),
             Event::Moved { bytes, .. } => inner.moved += bytes,
             Event::Done { blob, how } => {
