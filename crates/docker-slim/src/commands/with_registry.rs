@@ -135,7 +135,7 @@ impl Progress for Bars {
                 };
                 if self.bar.is_none() {
                     drop(tally);
-                    self.line(&format!("{:<10}{}{what}", blob.digest.short(), human(blob.size)));
+                    self.line(&format!("{:<14}{}{what}", blob.digest.short(), human(blob.size)));
                     return;
                 }
                 tally.blobs.insert(blob.digest, Blob { size: blob.size, position: blob.size });
