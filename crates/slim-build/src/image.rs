@@ -5,14 +5,15 @@
 
 use crate::error::{BuildError, blocking};
 use crate::files::Files;
+use crate::pipeline::Seen;
 use crate::progress::Running;
-use crate::settings::{Output, Settings};
-use crate::state::ImageState;
+use crate::settings::{Layers, Output, Settings};
 use crate::stream;
 use slim_engine::Engine;
 use slim_image::layer::{LayerError, write_layer};
+use slim_image::preserve::{Preserved, SharedTree, preserve};
 use slim_image::{Digest, ImagePath, Layer, LayerEntry, Reference, SlimImage, SourceImage};
-use slim_keep::KeepSet;
+use slim_keep::{Base, KeepSet, Origin};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,22 +47,28 @@ pub struct Slim {
 pub async fn write(
     settings: &Settings,
     stage: &Running<'_>,
-    source: &SourceImage,
-    state: &ImageState,
+    seen: &Seen,
     files: Files,
     kept: &Arc<KeepSet>,
 ) -> Result<(Files, Arc<SlimImage>), BuildError> {
     stage.working("writing the layer");
-    let state = state.clone();
-    let config = settings.edits.applied_to(&source.config, &settings.container);
+    let state = seen.state.clone();
+    let config = settings.edits.applied_to(&seen.source.config, &settings.container);
     let created = settings.source_date_epoch.map(timestamp).transpose()?;
-    let (source, kept, state_path) = (source.clone(), Arc::clone(kept), settings.state_path.clone());
+    let (source, kept, state_path) = (seen.source.clone(), Arc::clone(kept), settings.state_path.clone());
+    let preserved = (settings.layers == Layers::Preserve).then(|| seen.origin.clone());
+    let base_layers = settings.keep.base_layers;
     blocking(move || {
         let entries: Vec<LayerEntry> = kept
             .entries
             .iter()
             .map(|(path, kept)| LayerEntry { path: path.clone(), entry: kept.entry.clone() })
             .collect();
+        if let Some(origin) = preserved {
+            let Preserved { layers, history } = preserved_layers(&files, &entries, &origin, base_layers)?;
+            let image = SlimImage::of_layers(&source, config, layers, history, created);
+            return Ok((files, Arc::new(image)));
+        }
         let layer = match files.in_place() {
             Some(tree) => Layer::of_tree(tree, entries),
             None => write_layer(files.tree(), &entries, state.temporary_file()?),
@@ -70,6 +77,29 @@ pub async fn write(
         Ok((files, Arc::new(SlimImage::new(&source, config, layer, created))))
     })
     .await
+}
+
+/// Each of the fat image's layers with what is kept of it.
+fn preserved_layers(
+    files: &Files,
+    entries: &[LayerEntry],
+    origin: &Origin,
+    base_layers: Option<usize>,
+) -> Result<Preserved, BuildError> {
+    let unknown = |why: &str| {
+        BuildError::Usage(format!(
+            "keep the image's layers (--layers preserve): {why}; --layers flat makes one layer"
+        ))
+    };
+    let tree = files
+        .in_place()
+        .ok_or_else(|| unknown("the engine does not have them as directories of this machine"))?;
+    let layers = tree.layers().map_err(|error| BuildError::Files(error.to_string()))?;
+    let layers: Vec<SharedTree> = layers.into_iter().map(|layer| Arc::new(layer) as SharedTree).collect();
+    let base = Base::find(tree.as_ref(), origin, base_layers).layers().unwrap_or(0);
+    let merged: SharedTree = tree;
+    preserve(&merged, &layers, entries, base, &origin.history)
+        .map_err(|error| BuildError::Image(error.to_string()))
 }
 
 /// A full disk is the state path's matter, everything else the image's.

@@ -37,5 +37,7 @@ pub use judgement::{Verdict, judge};
 pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};
-pub use settings::{ContinueAfter, Exercise, FatFiles, HttpJudgement, Output, Settings, Verify, VerifyMode};
+pub use settings::{
+    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, Output, Settings, Verify, VerifyMode,
+};
 pub use state::{last_artifacts, write_whole};

@@ -14,7 +14,7 @@ use crate::policy::{self, Policies};
 use crate::progress::{Progress, Stage, Story};
 use crate::repair::Repairs;
 use crate::rounds::{self, Proved};
-use crate::settings::Settings;
+use crate::settings::{Layers, Settings};
 use crate::state::ImageState;
 use crate::verify;
 use slim_engine::{Engine, Run};
@@ -111,7 +111,7 @@ async fn profile_stages(
 /// What is known of the fat image and its program.
 pub struct Seen {
     pub source: SourceImage,
-    /// Not asked for where only what was observed is kept.
+    /// Not asked for where only what was observed is kept, in one layer.
     pub origin: Origin,
     pub state: ImageState,
     pub observation: Observation,
@@ -173,9 +173,9 @@ async fn watch(
     source: SourceImage,
 ) -> Result<(Seen, Files), BuildError> {
     let state = ImageState::open(&settings.state_path, &source.id)?;
-    let origin = match settings.keep.level {
-        Level::Observed => Origin::default(),
-        Level::Reachable | Level::Package => origin::find(engine, &source).await,
+    let origin = match (settings.keep.level, settings.layers) {
+        (Level::Observed, Layers::Flat) => Origin::default(),
+        _ => origin::find(engine, &source).await,
     };
     let (files, observation) = tokio::try_join!(
         Files::open(engine, settings, &source, &state),

@@ -129,9 +129,13 @@ impl Rounds<'_> {
     async fn image(&self, files: Files, kept: &Arc<KeepSet>) -> Result<(Files, Loaded), BuildError> {
         let Self { engine, settings, story, seen, .. } = *self;
         let stage = story.begin(Stage::Image);
-        let (files, image) = image::write(settings, &stage, &seen.source, &seen.state, files, kept).await?;
+        let (files, image) = image::write(settings, &stage, seen, files, kept).await?;
         let loaded = image::load(engine, settings, &stage, &image).await?;
-        stage.done(format!("{}, one layer, {}", human(loaded.size), image.id().short()));
+        let layers = match image.layers().len() {
+            1 => "one layer".to_owned(),
+            layers => format!("{layers} layers"),
+        };
+        stage.done(format!("{}, {layers}, {}", human(loaded.size), image.id().short()));
         Ok((files, loaded))
     }
 

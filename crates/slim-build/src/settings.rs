@@ -22,6 +22,8 @@ pub struct Settings {
     pub outputs: Vec<Output>,
     /// How layers are packed that are written there.
     pub packing: slim_image::Packing,
+    /// What becomes of the fat image's layers.
+    pub layers: Layers,
     /// So many threads pack.
     pub threads: NonZero<usize>,
     /// Folder that holds `.images`.
@@ -56,6 +58,15 @@ pub struct Settings {
     pub buffer_bytes: u32,
     /// Whose leftovers these are.
     pub run: slim_engine::Run,
+}
+
+/// What layers a slim image has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layers {
+    /// One.
+    Flat,
+    /// The fat image's, each with what is kept of it.
+    Preserve,
 }
 
 /// Where a slim image goes.

@@ -12,7 +12,7 @@ use crate::manifest::{Descriptor, Index, Manifest, annotation, media};
 use crate::reference::Reference;
 use crate::tape::{self, BLOCK, Member, MemberKind};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 /// A complete image: its configuration and its layers.
@@ -69,16 +69,35 @@ impl SlimImage {
     #[must_use]
     pub fn new(source: &SourceImage, config: Config, layer: Layer, created: Option<String>) -> Self {
         let created = created.or_else(|| source.created.clone());
+        let history = history::of(&config, created.as_deref());
+        Self::of_layers(source, config, vec![layer], history, created)
+    }
+
+    /// The slim image of `source` with `config` and these layers, the base first; `history` has a step for each of them.
+    ///
+    /// `created` (RFC 3339) stands for the source image's own date where it is given.
+    #[must_use]
+    pub fn of_layers(
+        source: &SourceImage,
+        config: Config,
+        layers: Vec<Layer>,
+        history: Vec<HistoryEntry>,
+        created: Option<String>,
+    ) -> Self {
+        let created = created.or_else(|| source.created.clone());
         let image_config = ImageConfig {
             architecture: source.architecture.clone(),
             variant: source.variant.clone(),
             os: source.os.clone(),
             os_version: source.os_version.clone(),
-            history: history::of(&config, created.as_deref()),
+            history,
             created,
             author: source.author.clone(),
             config,
-            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![layer.diff_id] },
+            rootfs: RootFs {
+                kind: "layers".to_owned(),
+                diff_ids: layers.iter().map(|layer| layer.diff_id).collect(),
+            },
         };
         let config_json = json(&image_config);
         let id = Digest::of(&config_json);
@@ -87,12 +106,15 @@ impl SlimImage {
             media_type: Some(media::MANIFEST.to_owned()),
             artifact_type: None,
             config: Descriptor::new(media::CONFIG, id, config_json.len() as u64),
-            layers: vec![Descriptor::new(media::LAYER, layer.diff_id, layer.size)],
+            layers: layers
+                .iter()
+                .map(|layer| Descriptor::new(media::LAYER, layer.diff_id, layer.size))
+                .collect(),
             subject: None,
             annotations: BTreeMap::new(),
         });
         let manifest_digest = Digest::of(&manifest_json);
-        Self { id, config_json, manifest_json, manifest_digest, layers: vec![layer] }
+        Self { id, config_json, manifest_json, manifest_digest, layers }
     }
 
     /// The image's id: the digest of its configuration.
@@ -124,7 +146,7 @@ impl SlimImage {
     pub fn archive_size(&self, names: &[Reference]) -> u64 {
         let small = self.small_files(names);
         let files = small.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64));
-        let layers = self.layers.iter().map(|layer| (blob_path(&layer.diff_id), layer.size));
+        let layers = self.distinct_layers().map(|layer| (blob_path(&layer.diff_id), layer.size));
         let framed: u64 = files
             .chain(layers)
             .map(|(name, size)| {
@@ -151,13 +173,19 @@ impl SlimImage {
             output.write_all(&bytes)?;
             tape::pad(output, size)?;
         }
-        for layer in &self.layers {
+        for layer in self.distinct_layers() {
             output.write_all(&header_of(&blob_path(&layer.diff_id), layer.size))?;
             layer.copy_to(output)?;
             tape::pad(output, layer.size)?;
         }
         tape::finish(output)?;
         output.flush()
+    }
+
+    /// Each blob once: two layers may hold the same.
+    fn distinct_layers(&self) -> impl Iterator<Item = &Layer> {
+        let mut seen = BTreeSet::new();
+        self.layers.iter().filter(move |layer| seen.insert(layer.diff_id))
     }
 
     /// Everything but the layers: what says what is in the archive comes first.
@@ -214,4 +242,28 @@ fn header_of(name: &str, size: u64) -> Vec<u8> {
     tape::write_header(&mut header, &member)
         .expect("a blob's name and size can be expressed, memory can be written");
     header
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The description of some fat image.
+    pub(crate) fn source() -> SourceImage {
+        SourceImage {
+            id: Digest::of("fat"),
+            reference: "fat".to_owned(),
+            tags: vec![],
+            digests: vec![],
+            architecture: "amd64".to_owned(),
+            variant: None,
+            os: "linux".to_owned(),
+            os_version: None,
+            created: Some("2024-01-01T00:00:00Z".to_owned()),
+            author: None,
+            size: 5,
+            config: Config { cmd: vec!["/app/one".to_owned()], ..Config::default() },
+            layer_diff_ids: vec![],
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub mod pack;
 pub mod packing;
 pub mod path;
 pub mod platform;
+pub mod preserve;
 pub mod reference;
 pub mod saved;
 mod shelf;

@@ -11,6 +11,7 @@
 mod in_container;
 mod merge;
 
+use crate::in_container::engine_directory;
 use crate::listing::{Listing, ListingBuilder, ListingError, settle_groups};
 use crate::path::ImagePath;
 use crate::tree::{Contents, Entry, ImageTree, Kind, TreeError};
@@ -70,6 +71,23 @@ impl OverlayTree {
         in_container::show(&mut entries, volumes);
         origins.retain(|path, _| entries.contains_key(path));
         Ok(Self { listing: ListingBuilder::from(entries).finish()?, origins, roots })
+    }
+
+    /// Each layer by itself, the base first: what it holds, without what it hides. Their roots are engines' doing, with the
+    /// time of the pull, and shown as an engine makes one.
+    ///
+    /// # Errors
+    /// When a layer cannot be read.
+    pub fn layers(&self) -> Result<Vec<Self>, OverlayError> {
+        let alone = |(layer, root): (usize, &OwnedFd)| {
+            let lost = |source| OverlayError::Read { path: ImagePath::root(), layer, source };
+            let roots = vec![root.try_clone().map_err(lost)?];
+            let (mut entries, origins) = merge::merge(&roots)?;
+            entries.insert(ImagePath::root(), engine_directory());
+            settle_groups(&mut entries);
+            Ok(Self { listing: ListingBuilder::from(entries).finish()?, origins, roots })
+        };
+        self.roots.iter().enumerate().map(alone).collect()
     }
 
     /// The image's listing.

@@ -4,7 +4,11 @@
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
-use slim_image::{ImagePath, ImageTree, Kind, OverlayError, OverlayTree, TreeError};
+use slim_image::preserve::{SharedTree, preserve};
+use slim_image::{
+    Config, Digest, ImagePath, ImageTree, Kind, LayerEntry, OverlayError, OverlayTree, SavedTree, SlimImage,
+    SourceImage, TreeError, validate,
+};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -13,6 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// The layers of one image, the base first.
@@ -356,10 +361,28 @@ fn make(layer: &Layer, path: &str, change: &Change) {
     }
 }
 
+fn source() -> SourceImage {
+    SourceImage {
+        id: Digest::of("fat"),
+        reference: "fat".to_owned(),
+        tags: vec![],
+        digests: vec![],
+        architecture: "amd64".to_owned(),
+        variant: None,
+        os: "linux".to_owned(),
+        os_version: None,
+        created: Some("2024-01-01T00:00:00Z".to_owned()),
+        author: None,
+        size: 5,
+        config: Config { cmd: vec!["x".to_owned()], ..Config::default() },
+        layer_diff_ids: vec![],
+    }
+}
+
 /// A path's kind, mode, time, and contents or target.
 type Told = BTreeMap<ImagePath, (&'static str, u32, i64, Vec<u8>)>;
 
-fn told_by_us(tree: &OverlayTree) -> Told {
+fn told_by_us(tree: &dyn ImageTree) -> Told {
     tree.walk()
         .map(|(path, entry)| {
             let (kind, bytes) = match &entry.kind {
@@ -429,5 +452,44 @@ proptest! {
             return Ok(());
         };
         prop_assert_eq!(told_by_us(&layers.tree()), kernels);
+    }
+
+    #[test]
+    fn any_layers_filtered_one_by_one_are_the_kept_part_of_the_image(
+        changes in proptest::collection::vec(proptest::collection::vec(change(), 0..12), 1..5),
+        keeps in proptest::collection::vec(proptest::bool::weighted(0.8), 1..20),
+        shared in 0..5_usize,
+    ) {
+        if !can_mark() {
+            return Ok(());
+        }
+        let mut layers = Layers::new();
+        for changes in &changes {
+            let layer = layers.add();
+            changes.iter().for_each(|(path, change)| make(&layer, path, change));
+        }
+        let merged = Arc::new(layers.tree());
+        let alone = merged.layers().unwrap().into_iter().map(|layer| Arc::new(layer) as SharedTree);
+        let alone: Vec<SharedTree> = alone.collect();
+        let mut kept: Vec<LayerEntry> = Vec::new();
+        for ((path, entry), keep) in merged.walk().zip(keeps.iter().cycle()) {
+            let parent = path.parent();
+            let is_within = parent.as_ref().is_none_or(|parent| kept.iter().any(|kept| kept.path == *parent));
+            if path.is_root() || (*keep && is_within) {
+                kept.push(LayerEntry { path: path.clone(), entry: entry.clone() });
+            }
+        }
+        let mut expected = told_by_us(merged.as_ref());
+        expected.retain(|path, _| kept.iter().any(|kept| kept.path == *path));
+        let merged: SharedTree = merged;
+        let preserved = preserve(&merged, &alone, &kept, shared, &[]).unwrap();
+        let source = source();
+        let config = source.config.clone();
+        let image = SlimImage::of_layers(&source, config, preserved.layers, preserved.history, None);
+        let mut file = tempfile::tempfile().unwrap();
+        image.write_to(&mut file, &["x".parse().unwrap()]).unwrap();
+        validate(&file).unwrap();
+        let saved = SavedTree::open(file, &std::env::temp_dir()).unwrap();
+        prop_assert_eq!(told_by_us(&saved), expected);
     }
 }

@@ -15,6 +15,15 @@ pub enum Compression {
     None,
 }
 
+/// What layers the slim image has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LayerChoice {
+    /// One, the smallest image.
+    Flat,
+    /// Those of the fat image, each with what is kept of it: slim images of one base share its layers.
+    Preserve,
+}
+
 #[derive(Debug, Args)]
 pub struct BuildArguments {
     #[command(flatten)]
@@ -29,6 +38,9 @@ pub struct BuildArguments {
     /// How the layers are packed that --output writes. A docker-archive's never are, as `docker save` has it.
     #[arg(long, value_name = "PACKING", value_enum, default_value_t = Compression::Gzip, help_heading = None)]
     pub compression: Compression,
+    /// What layers the slim image has.
+    #[arg(long, value_name = "LAYERS", value_enum, default_value_t = LayerChoice::Flat, help_heading = None)]
+    pub layers: LayerChoice,
     #[command(flatten)]
     pub verify: VerifyArguments,
     /// Take what the program uses from this trace (`docker-slim profile --trace-out`, `docker-slim trace merge`) instead

@@ -17,7 +17,7 @@ mod source;
 mod trace;
 mod verify;
 
-pub use build::{BuildArguments, Compression, ProfileArguments};
+pub use build::{BuildArguments, Compression, LayerChoice, ProfileArguments};
 pub use container::ContainerArguments;
 pub use diff::{DiffArguments, DifferenceArguments};
 pub use exercise::ExerciseArguments;

@@ -25,9 +25,9 @@ pub use recipe::{FatImage, Recipe};
 pub use registry::{Pull, copy, pull, push, serve};
 pub use trace::read_trace;
 
-use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, ProfileArguments};
+use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, LayerChoice, ProfileArguments};
 use crate::failure::Failure;
-use slim_build::{ConfigEdits, Reading, Settings, Verify};
+use slim_build::{ConfigEdits, Layers, Reading, Settings, Verify};
 use slim_engine::Run;
 use slim_image::location::EngineKind;
 use slim_image::{Packing, Platform};
@@ -65,6 +65,10 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
     work.settings.tags.clone_from(&arguments.tag);
     let outputs::Outputs { outputs, engines } = outputs::outputs(&arguments.output)?;
     (work.settings.outputs, work.engines) = (outputs, engines);
+    work.settings.layers = match arguments.layers {
+        LayerChoice::Flat => Layers::Flat,
+        LayerChoice::Preserve => Layers::Preserve,
+    };
     work.settings.packing = outputs::packing(arguments.compression);
     work.settings.edits = image::edits(&arguments.edits)?;
     work.settings.keep = keep::settings(&arguments.keep)?;
@@ -113,6 +117,7 @@ fn common(
         tags: Vec::new(),
         outputs: Vec::new(),
         packing: Packing::Gzip,
+        layers: Layers::Flat,
         threads: outputs::threads(),
         state_path: state_path(global),
         copy_meta_artifacts: arguments.copy_meta_artifacts.clone(),
@@ -201,6 +206,8 @@ mod tests {
         assert_eq!((written.settings.outputs.len(), written.engines.len()), (2, 1));
         assert_eq!(written.settings.packing, Packing::Zstd);
         assert_eq!(of(&[]).settings.packing, Packing::Gzip);
+        assert_eq!(of(&["--layers=preserve"]).settings.layers, Layers::Preserve);
+        assert_eq!(of(&[]).settings.layers, Layers::Flat);
         let platform = of(&["--platform=linux/aarch64"]).settings.platform;
         assert_eq!(platform, Some(Platform::new("linux", "arm64")));
     }

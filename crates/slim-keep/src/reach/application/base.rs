@@ -54,8 +54,9 @@ pub enum Base {
 }
 
 impl Base {
-    /// Decides for an image.
-    pub(crate) fn find(tree: &dyn ImageTree, origin: &Origin, flag: Option<usize>) -> Self {
+    /// Decides for an image. `flag`: the user's number of layers.
+    #[must_use]
+    pub fn find(tree: &dyn ImageTree, origin: &Origin, flag: Option<usize>) -> Self {
         let tells_layers = tree.walk().any(|(path, _)| tree.layer_of(path).is_some());
         let steps = origin.history.iter().filter(|step| !step.empty_layer).count();
         let unknown = |why: &str| Self::Unknown { why: why.to_owned() };
@@ -80,7 +81,8 @@ impl Base {
     }
 
     /// The number of the application's first layer, where it is known.
-    pub(crate) fn layers(&self) -> Option<usize> {
+    #[must_use]
+    pub fn layers(&self) -> Option<usize> {
         match self {
             Self::ByFlag { layers } | Self::ByLabel { layers } | Self::ByHistory { layers, .. } => {
                 Some(*layers)
