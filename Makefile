@@ -4,7 +4,7 @@
 #   make demo    the walkthrough, from nothing, on a real Docker Engine
 #   make test    formatting, clippy, unit, property and end-to-end tests
 #   make corpus  every sample at every exercise and keep level, checked plain and under its profile
-#   make bench   throughput under observation against untouched; whole builds against by hand
+#   make bench   throughput under observation against untouched; whole builds against by hand; registries against skopeo
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -53,6 +53,7 @@ bench: prepare docker-slim
 	@scripts/sample-image node python nginx redis shell
 	@benches/throughput
 	@benches/build
+	@benches/registry
 
 clean:
 	$(CARGO) clean

@@ -2,6 +2,7 @@
 
 use crate::arguments::OutputFormat;
 use slim_build::BuildError;
+use slim_registry::RegistryError;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -92,6 +93,16 @@ impl From<BuildError> for Failure {
             container_log: error.container_log().to_owned(),
             differences: error.differences().to_vec(),
             exit_code: error.exit_code(),
+        }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let failure = Self::new(error.to_string(), error.exit_code());
+        match error.hint() {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
         }
     }
 }

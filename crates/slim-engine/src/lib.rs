@@ -18,7 +18,6 @@ pub mod run;
 pub mod spec;
 pub mod streams;
 
-pub mod resolve;
 mod tls;
 mod transport;
 
@@ -34,6 +33,7 @@ pub use error::EngineError;
 pub use mounts::{Mount, MountSource};
 pub use ports::{Protocol, PublishPort};
 pub use run::{Run, Sweep, TEMPORARY_REPOSITORY, remove_run, sweep};
+pub use slim_dial::resolve;
 pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Overrides, Security, SpecError};
 pub use streams::{Attached, Diagnostics};
 

@@ -1,21 +1,11 @@
 //! TLS to an engine: rustls with *ring*, certificates as the docker command line keeps them.
 
 use crate::endpoint::{EndpointError, TlsSettings};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::ClientConfig;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use std::path::Path;
+use slim_dial::trust::{AnyServer, authorities, certificates};
 use std::sync::Arc;
-
-/// Where distributions keep the authorities that they believe, most common first.
-const SYSTEM_BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// Builds the client's side of TLS.
 ///
@@ -30,6 +20,7 @@ pub(crate) fn client_config(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| fault(error.to_string()))?;
+    // `DOCKER_TLS` without `DOCKER_TLS_VERIFY`, and `SkipTLSVerify`, ask for any server.
     let builder = if settings.verify {
         builder.with_root_certificates(authorities(settings.certificate_authority.as_deref()).map_err(fault)?)
     } else {
@@ -46,72 +37,6 @@ pub(crate) fn client_config(
         }
     };
     Ok(Arc::new(config))
-}
-
-fn authorities(file: Option<&Path>) -> Result<RootCertStore, String> {
-    let path = match file {
-        Some(path) => path,
-        None => SYSTEM_BUNDLES
-            .iter()
-            .map(Path::new)
-            .find(|path| path.exists())
-            .ok_or("this system has no list of certificate authorities")?,
-    };
-    let mut store = RootCertStore::empty();
-    let (added, _ignored) = store.add_parsable_certificates(certificates(path)?);
-    if added == 0 {
-        return Err(format!("no certificate authority in {}", path.display()));
-    }
-    Ok(store)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    match found {
-        Ok(list) if list.is_empty() => Err(format!("no certificate in {}", path.display())),
-        Ok(list) => Ok(list),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
-}
-
-/// Takes any server for the right one, as `DOCKER_TLS` without `DOCKER_TLS_VERIFY` and `SkipTLSVerify` ask for.
-/// Signatures are still checked: the peer does hold the key of the certificate that it shows.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! end of its call. Bollard gets this as its custom transport; streams are taken from it directly.
 
 use crate::endpoint::{Endpoint, EndpointError, SshEndpoint, TcpEndpoint};
-use crate::{resolve, tls};
+use crate::tls;
 use bollard::BollardRequest;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -13,7 +13,6 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use hyper::{Method, Response, Uri};
 use hyper_util::rt::TokioIo;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::Stdio;
@@ -21,13 +20,11 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// How long a connection may take to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// A silent peer is asked for signs of life after this time, and given up after four such times.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A connection's two directions.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -166,7 +163,7 @@ impl Transport {
         match &self.inner.endpoint {
             Endpoint::Unix(path) => connect_unix(path).await,
             Endpoint::Tcp(tcp) => {
-                let stream = connect_tcp(&tcp.host, tcp.port).await?;
+                let stream = slim_dial::connect_tcp(&tcp.host, tcp.port).await?;
                 match &self.inner.tls {
                     None => Ok(Box::new(stream)),
                     Some(config) => {
@@ -184,26 +181,6 @@ impl Transport {
 
 async fn connect_unix(path: &Path) -> io::Result<Box<dyn Io>> {
     Ok(Box::new(UnixStream::connect(path).await?))
-}
-
-/// Tries the addresses of a host one after the other.
-async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in resolve::addresses(host).await? {
-        match TcpStream::connect(SocketAddr::new(address, port)).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                let keep_alive = socket2::TcpKeepalive::new()
-                    .with_time(KEEP_ALIVE)
-                    .with_interval(KEEP_ALIVE)
-                    .with_retries(4);
-                socket2::SockRef::from(&stream).set_tcp_keepalive(&keep_alive)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 /// The docker command line's own way: its program on the other side passes our bytes to the engine's socket.

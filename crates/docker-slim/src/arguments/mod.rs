@@ -12,6 +12,7 @@ mod image;
 mod keep;
 mod probe;
 mod recipe;
+mod registry;
 mod run;
 mod source;
 mod store;
@@ -29,6 +30,10 @@ pub use image::ImageArguments;
 pub use keep::{KeepArguments, KeepLevel};
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
+pub use registry::{
+    ClientArguments, CopyArguments, PlatformArguments, PullArguments, PushArguments, RegistryArguments,
+    RegistryCommand, ServeArguments,
+};
 pub use run::RunArguments;
 pub use source::CommonArguments;
 pub use store::{StoreArguments, StoreCommand};
@@ -71,6 +76,14 @@ pub enum Command {
     Run(Box<RunArguments>),
     /// The images of the embedded engine, which needs no daemon: lists, imports, removes.
     Store(StoreArguments),
+    /// Fetches an image from a registry into an OCI layout or a docker-archive; no engine is needed.
+    Pull(PullArguments),
+    /// Brings an image from an OCI layout into a registry; no engine is needed.
+    Push(PushArguments),
+    /// Copies an image from registry to registry, a whole index unless --platform is given; nothing is stored here.
+    Copy(CopyArguments),
+    /// Our own registry.
+    Registry(RegistryArguments),
     /// Shows the version of the program and of the formats it writes.
     Version,
     /// Writes the completions of a shell to stdout.

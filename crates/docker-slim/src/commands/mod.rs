@@ -4,6 +4,7 @@ mod build;
 mod choice;
 mod collector;
 mod completion;
+mod copy;
 mod diff;
 mod difference;
 mod documentation;
@@ -12,11 +13,15 @@ mod fat_image;
 mod metadata;
 mod output;
 mod probe;
+mod pull;
+mod push;
+mod registry;
 mod run;
 mod store;
 mod trace;
 mod version;
 mod with_engine;
+mod with_registry;
 
 use crate::arguments::{Arguments, Command, GlobalArguments, LogFormat, LogLevel};
 use crate::failure::Failure;
@@ -50,6 +55,10 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Trace(arguments) => trace::run(global, &arguments),
         Command::Run(arguments) => run::run(global, &arguments),
         Command::Store(arguments) => store::run(global, &arguments),
+        Command::Pull(arguments) => pull::run(global, &arguments),
+        Command::Push(arguments) => push::run(global, &arguments),
+        Command::Copy(arguments) => copy::run(global, &arguments),
+        Command::Registry(arguments) => registry::run(global, &arguments),
         Command::Version => version::run(global),
         Command::Completion { shell } => {
             completion::run(shell);

@@ -12,6 +12,7 @@ mod keep;
 mod outputs;
 mod probe;
 mod recipe;
+mod registry;
 mod run;
 mod text;
 mod trace;
@@ -22,6 +23,7 @@ pub use endpoint::{endpoint_inputs, flags_name_an_address, names_an_address};
 pub use explain::{Question, explain};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
+pub use registry::{Pull, copy, pull, push, serve};
 pub use run::run;
 pub use trace::read_trace;
 

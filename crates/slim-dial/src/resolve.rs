@@ -25,12 +25,13 @@ pub async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     });
     builder.options_mut().use_hosts_file = ResolveHosts::Always;
     let resolver = builder.build().map_err(io::Error::other)?;
-    let found = resolver.lookup_ip(host).await.map_err(io::Error::other)?;
+    let no_address = || io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    let found = resolver
+        .lookup_ip(host)
+        .await
+        .map_err(|error| if error.is_no_records_found() { no_address() } else { io::Error::other(error) })?;
     let addresses: Vec<IpAddr> = found.iter().collect();
-    if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address")));
-    }
-    Ok(addresses)
+    if addresses.is_empty() { Err(no_address()) } else { Ok(addresses) }
 }
 
 #[cfg(test)]

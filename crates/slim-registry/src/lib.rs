@@ -1,0 +1,21 @@
+//! Registries: a client of the OCI distribution protocol, and a server of it on disk.
+//!
+//! The client ([`client::Client`]) takes resolved settings and never reads the environment. What it fetches is checked
+//! against its digest while it streams; nothing that failed the check is left under its name.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod error;
+pub mod name;
+mod partial;
+mod pieces;
+mod plan;
+pub mod server;
+mod transfer;
+
+pub use client::{Client, ClientSettings, Retry};
+pub use error::RegistryError;
+pub use name::RepositoryName;
+pub use plan::Platforms;
+pub use server::{Server, ServerError, ServerSettings};
+pub use transfer::{Transferred, copy, pull, push};
