@@ -23,10 +23,21 @@ shift
 # shellcheck disable=SC2034
 run_options=("$@")
 
+# Engines sometimes cannot remove a container at once: something of it is busy, or it is being removed already.
+remove_container() {
+    local attempt
+    for attempt in 1 2 3; do
+        if docker rm --force --volumes "$1" >/dev/null 2>"$check_directory/error"; then return 0; fi
+        if ! docker container inspect "$1" >/dev/null 2>&1; then return 0; fi
+        sleep "$attempt"
+    done
+    cat "$check_directory/error" >&2
+}
+
 clean_up() {
     local id
     for id in "${check_containers[@]}"; do
-        docker rm --force --volumes "$id" >/dev/null 2>"$check_directory/error" || cat "$check_directory/error" >&2
+        remove_container "$id"
     done
     rm -rf "$check_directory"
 }

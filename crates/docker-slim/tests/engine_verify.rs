@@ -450,6 +450,7 @@ fn refuses_what_fails_the_check(name: &str) {
     let slim = unique(&format!("slimtest-mutated-{name}"));
     context.remove_later(&slim);
     build_sample(&context, name, &slim, &[]).expect(0);
+    context.remove_later(&image_id(&slim).unwrap());
     let check = repository().join("samples").join(name).join("check");
     let mut refused = 0;
     for path in candidates(&json(&artifact(&context, "keep.json"))) {
@@ -465,6 +466,8 @@ fn refuses_what_fails_the_check(name: &str) {
             continue;
         }
         built.expect(0);
+        // The name is taken from it by the next one.
+        context.remove_later(&image_id(&slim).unwrap());
         println!("{name}: without {path}: not needed");
         run(check.to_str().unwrap(), &[&slim]);
     }

@@ -10,7 +10,7 @@ use crate::progress::{Stage, Story};
 use crate::settings::Settings;
 use crate::state::write_whole;
 use slim_image::SourceImage;
-use slim_keep::{ImageNames, KEEP_FILE, KeepFile, KeepSet, Owners, REMOVED_FILE, RemovedFile, Shares};
+use slim_keep::{ImageNames, KEEP_FILE, KeepFile, KeepSet, Packages, REMOVED_FILE, RemovedFile, Shares};
 use slim_policy::{Refused, RefusedBecause, RunSpec, UNTRACED_RUNTIMES, runtime_sets};
 use slim_report::{
     BuildReport, ImageReport, KeepReport, ObservationReport, PolicyReport, SharesReport, StageReport,
@@ -33,7 +33,7 @@ pub struct Made {
     /// The fat image's; nothing is read from them any more.
     pub files: Files,
     /// Whose they are.
-    pub owners: Box<dyn Owners>,
+    pub owners: Arc<Packages>,
 }
 
 /// Writes the artifacts and gives the report.

@@ -8,7 +8,7 @@ use crate::state::{ImageState, write_whole};
 use slim_engine::{CollectorSpec, ContainerId, Engine, Run};
 use slim_image::collector::Client;
 use slim_image::{ImagePath, ImageTree, Listing, OverlayTree, SourceImage};
-use slim_keep::{Owners, Packages};
+use slim_keep::{Level, Ownership, Packages};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 /// The fat image's tree.
 pub struct Files {
     origin: Origin,
+    ownership: Arc<Ownership>,
 }
 
 /// Where the files are read from.
@@ -36,7 +37,23 @@ impl Files {
         state: &ImageState,
     ) -> Result<Self, BuildError> {
         let cache = Some(state.listing());
-        Self::read(engine, (&settings.binary, settings.local_layers), &settings.run, source, cache).await
+        let of_program = (settings.binary.as_path(), settings.local_layers);
+        let files = Self::read(engine, of_program, &settings.run, source, cache).await?;
+        if settings.keep.level > Level::Observed {
+            files.prepare_owners();
+        }
+        Ok(files)
+    }
+
+    /// Begins to read whose the files are, where that disturbs nobody. A failure shows when they are asked for.
+    fn prepare_owners(&self) {
+        let Some(tree) = self.in_place() else { return };
+        let ownership = Arc::clone(&self.ownership);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = ownership.of(tree.as_ref()) {
+                tracing::debug!(%error, "the packages could not be read ahead");
+            }
+        });
     }
 
     /// The same without a build: the static program, and whether the engine's own layers may be read; `cache` is the file
@@ -56,7 +73,7 @@ impl Files {
             Some(tree) => Origin::Layers(Arc::new(tree)),
             None => from_collector(engine, binary, run, source, cache).await?,
         };
-        Ok(Self { origin })
+        Ok(Self { origin, ownership: Arc::default() })
     }
 
     /// The tree.
@@ -86,15 +103,21 @@ impl Files {
         }
     }
 
+    /// Whose the files are, read once.
+    #[must_use]
+    pub fn ownership(&self) -> &Ownership {
+        &self.ownership
+    }
+
     /// Whose the files are, for `keep.json` and `removed.json`.
     ///
     /// # Errors
     /// When the packages' records cannot be read.
-    pub async fn owners(self) -> Result<(Self, Box<dyn Owners>), BuildError> {
+    pub async fn owners(self) -> Result<(Self, Arc<Packages>), BuildError> {
         blocking(move || {
             let packages =
-                Packages::read(self.tree()).map_err(|error| BuildError::Files(error.to_string()))?;
-            Ok((self, Box::new(packages) as Box<dyn Owners>))
+                self.ownership.of(self.tree()).map_err(|error| BuildError::Files(error.to_string()))?;
+            Ok((self, packages))
         })
         .await
     }

@@ -197,7 +197,13 @@ pub(crate) async fn keep(
     let (trace, origin) = (Arc::clone(&seen.observation.trace), seen.origin.clone());
     let repaired = repairs.seeds.clone();
     let (files, kept) = crate::error::blocking(move || {
-        let kept = slim_keep::keep_with(&trace, files.tree(), &config, &origin, &keep_settings, &repaired)?;
+        let fat = slim_keep::Fat {
+            tree: files.tree(),
+            config: &config,
+            origin: &origin,
+            ownership: files.ownership(),
+        };
+        let kept = slim_keep::keep_with(&trace, fat, &keep_settings, &repaired)?;
         Ok((files, Arc::new(kept)))
     })
     .await?;

@@ -9,12 +9,24 @@ use crate::listing::left_out;
 use crate::note::Note;
 use crate::observed::Observed;
 use crate::origin::Origin;
+use crate::packages::Ownership;
 use crate::reach::{Reach, World, count_cost};
 use crate::seed::Seed;
 use crate::settings::Settings;
 use crate::{directories, entrypoint, includes, listing, observed, sweep, system};
 use slim_image::{Config, ImagePath, ImageTree};
 use slim_trace::Trace;
+
+/// The fat image, as the rules see it.
+#[derive(Clone, Copy)]
+pub struct Fat<'a> {
+    /// The pristine image, never the file system of a container that ran.
+    pub tree: &'a dyn ImageTree,
+    pub config: &'a Config,
+    pub origin: &'a Origin,
+    /// Of `tree`.
+    pub ownership: &'a Ownership,
+}
 
 /// Decides what the slim image holds, where nothing is known of how the fat one was made.
 ///
@@ -26,24 +38,23 @@ pub fn keep(
     config: &Config,
     settings: &Settings,
 ) -> Result<KeepSet, KeepError> {
-    keep_with(trace, tree, config, &Origin::default(), settings, &[])
+    let (origin, ownership) = (Origin::default(), Ownership::default());
+    keep_with(trace, Fat { tree, config, origin: &origin, ownership: &ownership }, settings, &[])
 }
 
 /// Decides what the slim image holds. `more` is kept, too, with all that it needs: what a repair found missing.
 ///
-/// `tree` is the pristine image, never the file system of a container that ran. The same arguments always give the same
-/// set.
+/// The same arguments always give the same set.
 ///
 /// # Errors
 /// When the image's files cannot be read, when it does not have what a flag asks for, or a pattern is none.
 pub fn keep_with(
     trace: &Trace,
-    tree: &dyn ImageTree,
-    config: &Config,
-    origin: &Origin,
+    fat: Fat<'_>,
     settings: &Settings,
     more: &[Seed],
 ) -> Result<KeepSet, KeepError> {
+    let Fat { tree, config, origin, ownership } = fat;
     let healthcheck = config.healthcheck.clone().filter(|_| !settings.without_healthcheck);
     let context = Context {
         config: Config { healthcheck, ..config.clone() },
@@ -63,7 +74,7 @@ pub fn keep_with(
     seeds.extend(system::seeds(settings));
     seeds.extend_from_slice(more);
 
-    let world = World::new(&context, &seen, origin, settings.base_layers);
+    let world = World::new(&context, &seen, origin, ownership, settings.base_layers);
     let mut set = close_with(seeds, &context, &mut Reach::new(settings.level, world))?;
     count_cost(&mut set);
     let is_kept = |path: &ImagePath| set.contains(path);

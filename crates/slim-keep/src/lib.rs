@@ -36,12 +36,12 @@ pub use close::close;
 pub use context::{Context, Environment, Mounts, never_emitted};
 pub use error::KeepError;
 pub use exclude::Exclusions;
-pub use keep::{keep, keep_with};
+pub use keep::{Fat, keep, keep_with};
 pub use keep_set::{Figures, KeepSet, Kept};
 pub use missed::{Missed, SlimRun, missed};
 pub use note::Note;
 pub use origin::Origin;
-pub use packages::{Manager, Package, PackageId, Packages, Unread};
+pub use packages::{Manager, Ownership, Package, PackageId, Packages, Unread};
 pub use reach::Base;
 pub use reason::{Reason, SystemPart, Via};
 pub use record::{

@@ -5,7 +5,7 @@ mod support;
 
 use slim_image::history::HistoryEntry;
 use slim_image::{Config, ImagePath, ImageTree as _, MemoryTree};
-use slim_keep::{Base, KeepSet, Level, Note, Origin, Reason, Settings, Via, keep_with};
+use slim_keep::{Base, Fat, KeepSet, Level, Note, Origin, Ownership, Reason, Settings, Via, keep_with};
 use slim_trace::Access;
 use support::{Traced, check, entry, has, kinds};
 
@@ -43,7 +43,9 @@ fn reachable() -> Settings {
 }
 
 fn with(tree: &MemoryTree, trace: &Traced, config: &Config, origin: &Origin, settings: &Settings) -> KeepSet {
-    let set = keep_with(&trace.0, tree, config, origin, settings, &[]).unwrap();
+    let set =
+        keep_with(&trace.0, Fat { tree, config, origin, ownership: &Ownership::default() }, settings, &[])
+            .unwrap();
     check(&set, tree);
     set
 }

@@ -5,7 +5,9 @@
 mod support;
 
 use slim_image::{Config, ImagePath, MemoryTree};
-use slim_keep::{Extent, KeepSet, Missed, Origin, Reason, Settings, SlimRun, keep_with, missed};
+use slim_keep::{
+    Extent, Fat, KeepSet, Missed, Origin, Ownership, Reason, Settings, SlimRun, keep_with, missed,
+};
 use slim_trace::{Access, MountKind, Phase, ProcessId, TracedPath};
 use support::{Traced, check, has, kept, kinds};
 
@@ -40,9 +42,9 @@ fn seeds(missed: &Missed) -> Vec<String> {
 
 /// The keep-set with what was missed.
 fn repaired(fat: &Traced, tree: &MemoryTree, missed: &Missed) -> KeepSet {
-    let set =
-        keep_with(&fat.0, tree, &Config::default(), &Origin::default(), &Settings::default(), &missed.seeds)
-            .unwrap();
+    let (config, origin, ownership) = (Config::default(), Origin::default(), Ownership::default());
+    let image = Fat { tree, config: &config, origin: &origin, ownership: &ownership };
+    let set = keep_with(&fat.0, image, &Settings::default(), &missed.seeds).unwrap();
     check(&set, tree);
     set
 }

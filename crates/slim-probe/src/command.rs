@@ -36,7 +36,9 @@ pub enum CommandError {
         "understand the probe command {command:?}: {method:?} is none of HEAD, GET, POST, PUT, DELETE, PATCH, OPTIONS"
     )]
     Method { command: String, method: String },
-    #[error("understand the probe command {command:?}: {protocol:?} is none of http, https, http2, http2c")]
+    #[error(
+        "understand the probe command {command:?}: {protocol:?} is none of http, https, http2, http2c, ws, wss"
+    )]
     Protocol { command: String, protocol: String },
     #[error("understand the probe command {command:?}: header {header:?} is not NAME: VALUE")]
     Header { command: String, header: String },
@@ -144,6 +146,8 @@ pub(crate) fn protocol(word: &str, command: &str) -> Result<Protocol, CommandErr
         "https" => Ok(Protocol::Https),
         "http2" => Ok(Protocol::Http2),
         "http2c" => Ok(Protocol::Http2c),
+        "ws" => Ok(Protocol::Ws),
+        "wss" => Ok(Protocol::Wss),
         _ => Err(CommandError::Protocol { command: command.to_owned(), protocol: word.to_owned() }),
     }
 }

@@ -6,7 +6,7 @@
 use crate::crawl::parsed_as;
 use crate::error::ProbeError;
 use crate::recording::{Body, Header, INLINE_BYTES, Request, Response};
-use crate::tls;
+use crate::{tls, websocket};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -111,6 +111,12 @@ impl Client {
         limits: Limits,
     ) -> Result<Answer, CallError> {
         let began = Instant::now();
+        if request.protocol.is_websocket() {
+            let stream = timeout_at(began + limits.answer, self.stream(addresses, request)).await;
+            let silent = |_| CallError::Silent { port: request.port, after: limits.answer };
+            let body = BodyReader::new(self.max_body_bytes, limits.capture);
+            return websocket::talk(stream.map_err(silent)??, request, began, limits, body).await;
+        }
         let silent = CallError::Silent { port: request.port, after: limits.answer };
         let first = timeout_at(began + limits.answer, self.send(addresses, request)).await;
         let (_driver, response) = first.map_err(|_| silent)??;
@@ -126,18 +132,25 @@ impl Client {
         matches!(tokio::time::timeout(within, handshake).await, Ok(Ok(_)))
     }
 
+    async fn stream(
+        &self,
+        addresses: &[SocketAddr],
+        request: &Request,
+    ) -> Result<Box<dyn Stream>, CallError> {
+        let stream = connect(addresses, request.port).await?;
+        if !request.protocol.is_encrypted() {
+            return Ok(Box::new(stream));
+        }
+        let connector = if request.protocol.is_http2() { &self.http2_tls } else { &self.http1_tls };
+        Ok(Box::new(encrypt(connector, stream, request.port).await?))
+    }
+
     async fn send(
         &self,
         addresses: &[SocketAddr],
         request: &Request,
     ) -> Result<(Driver, hyper::Response<Incoming>), CallError> {
-        let stream = connect(addresses, request.port).await?;
-        let stream: Box<dyn Stream> = if request.protocol.is_encrypted() {
-            let connector = if request.protocol.is_http2() { &self.http2_tls } else { &self.http1_tls };
-            Box::new(encrypt(connector, stream, request.port).await?)
-        } else {
-            Box::new(stream)
-        };
+        let stream = self.stream(addresses, request).await?;
         let message = message(request)?;
         let failed = |error: &hyper::Error| classify(error, request.port);
         if request.protocol.is_http2() {
@@ -183,8 +196,7 @@ impl Client {
             .map(|header| header.value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         let is_captured = limits.capture_any || parsed_as(content_type.as_deref()).is_some();
         let capture = if is_captured { limits.capture } else { 0 };
-        let keep = capture.max(INLINE_BYTES + 1);
-        let (mut hash, mut length, mut kept) = (Sha256::new(), 0_u64, BytesMut::new());
+        let mut reader = BodyReader::new(self.max_body_bytes, capture);
         let (mut complete, mut broke_off) = (false, None);
         loop {
             let frame = match timeout_at(deadline, body.frame()).await {
@@ -199,28 +211,59 @@ impl Client {
                 }
                 Err(_) => break,
             };
-            let Ok(mut data) = frame.into_data() else { continue };
-            let room = self.max_body_bytes - length;
-            let over = data.len() as u64 > room;
-            if over {
-                data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-            }
-            hash.update(&data);
-            length += data.len() as u64;
-            kept.extend_from_slice(&data[..data.len().min(keep - kept.len())]);
-            if over {
+            let Ok(data) = frame.into_data() else { continue };
+            reader.take(&data);
+            if reader.is_full() {
                 break;
             }
         }
-        let digest = Digest::from_bytes(hash.finalize().into());
-        let text = (complete && length <= INLINE_BYTES as u64)
-            .then(|| String::from_utf8(kept.to_vec()).ok())
+        let (body, captured) = reader.finish(complete);
+        let response = Response { status: parts.status.as_u16(), headers, content_type, body };
+        Answer { response, captured, broke_off }
+    }
+}
+
+/// What is kept of a body while it comes in: its digest, and its first bytes.
+pub(crate) struct BodyReader {
+    hash: Sha256,
+    length: u64,
+    most: u64,
+    is_full: bool,
+    kept: BytesMut,
+    capture: usize,
+}
+
+impl BodyReader {
+    /// Reads `most` bytes at most; hands out the first `capture`.
+    fn new(most: u64, capture: usize) -> Self {
+        Self { hash: Sha256::new(), length: 0, most, is_full: false, kept: BytesMut::new(), capture }
+    }
+
+    pub fn take(&mut self, data: &[u8]) {
+        let room = usize::try_from(self.most - self.length).unwrap_or(usize::MAX);
+        self.is_full |= data.len() > room;
+        let data = &data[..data.len().min(room)];
+        self.hash.update(data);
+        self.length += data.len() as u64;
+        let keep = self.capture.max(INLINE_BYTES + 1);
+        self.kept.extend_from_slice(&data[..data.len().min(keep - self.kept.len())]);
+    }
+
+    /// Whether more came than is read.
+    fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// The body, and its first bytes. `is_whole`: nothing of it is missing, as far as the connection knows.
+    pub fn finish(mut self, is_whole: bool) -> (Body, Vec<u8>) {
+        let complete = is_whole && !self.is_full;
+        let digest = Digest::from_bytes(self.hash.finalize().into());
+        let text = (complete && self.length <= INLINE_BYTES as u64)
+            .then(|| String::from_utf8(self.kept.to_vec()).ok())
             .flatten()
             .filter(|text| !text.is_empty());
-        kept.truncate(capture);
-        let body = Body { length, digest, complete, text };
-        let response = Response { status: parts.status.as_u16(), headers, content_type, body };
-        Answer { response, captured: kept.into(), broke_off }
+        self.kept.truncate(self.capture);
+        (Body { length: self.length, digest, complete, text }, self.kept.into())
     }
 }
 
@@ -324,7 +367,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 }
 
 /// Headers sorted by name, without `date`.
-fn sorted(headers: &HeaderMap) -> Vec<Header> {
+pub(crate) fn sorted(headers: &HeaderMap) -> Vec<Header> {
     let mut sorted: Vec<Header> = headers
         .iter()
         .filter(|(name, _)| *name != hyper::header::DATE)

@@ -27,9 +27,11 @@ mod recording;
 mod replay;
 mod session;
 mod settings;
+mod sock_diag;
 mod spec;
 mod tls;
 mod upload;
+mod websocket;
 
 pub use command::{CommandError, ProbeCommand};
 pub use compare::{Aspect, Difference, compare};

@@ -7,6 +7,7 @@
 use crate::error::ProbeError;
 use crate::ports::{self, Listener, Port};
 use crate::settings::Target;
+use crate::sock_diag;
 use nix::sched::{CloneFlags, setns};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -65,12 +66,14 @@ impl Network {
     /// that the user asked for.
     pub fn listening(&self, named: &[u16]) -> Result<Option<Vec<Port>>, ProbeError> {
         let Some(pid) = self.target.pid else { return Ok(None) };
-        let directory = match self.view {
-            View::Inside => PathBuf::from("/proc/thread-self/net"),
-            View::Shared | View::Outside => PathBuf::from(format!("/proc/{pid}/net")),
+        let listeners = match self.view {
+            View::Inside => asked_or_read(&PathBuf::from("/proc/thread-self/net")),
+            View::Shared => asked_or_read(&PathBuf::from(format!("/proc/{pid}/net"))),
+            View::Outside => read_tables(&PathBuf::from(format!("/proc/{pid}/net"))),
             View::Remote => return Ok(None),
         };
-        let mut listeners = read_tables(&directory).map_err(|source| ProbeError::Table { pid, source })?;
+        let mut listeners = listeners.map_err(|source| ProbeError::Table { pid, source })?;
+        listeners.retain(|listener| listener.address != ports::DOCKER_RESOLVER);
         Ok(Some(match self.view {
             View::Shared => {
                 let ours: BTreeSet<u16> = self.target.ports.iter().chain(named).copied().collect();
@@ -116,6 +119,14 @@ fn enter_namespace(pid: i32) -> io::Result<View> {
     }
     setns(&namespace, CloneFlags::CLONE_NEWNET)?;
     Ok(View::Inside)
+}
+
+/// The listeners of this thread's own namespace, which `directory` holds the tables of.
+fn asked_or_read(directory: &std::path::Path) -> io::Result<Vec<Listener>> {
+    sock_diag::listeners().or_else(|error| {
+        tracing::debug!(%error, "sock_diag does not answer; reading {}", directory.display());
+        read_tables(directory)
+    })
 }
 
 fn read_tables(directory: &std::path::Path) -> io::Result<Vec<Listener>> {

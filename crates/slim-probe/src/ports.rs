@@ -1,6 +1,6 @@
 //! Which TCP ports a program listens on, and at which addresses they are dialled.
 //!
-//! Read from the kernel's own tables (`/proc/PID/net/tcp`, `tcp6`): a connection that is accepted proves nothing on a
+//! Asked of the kernel ([`crate::sock_diag`]), or read from its tables (`/proc/PID/net/tcp`, `tcp6`): a connection that is accepted proves nothing on a
 //! published port, since docker-proxy accepts before the program listens.
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Docker's own name server sits in the container's namespace on networks that users make.
-const DOCKER_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+pub(crate) const DOCKER_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 /// `TCP_LISTEN` in the kernel's `include/net/tcp_states.h`.
 const LISTEN: &str = "0A";
 
@@ -28,11 +28,7 @@ pub struct Port {
 
 /// The listening sockets in the text of `/proc/net/tcp` or `tcp6`. Lines that cannot be read are passed over.
 pub(crate) fn parse_table(text: &str) -> Vec<Listener> {
-    text.lines()
-        .skip(1)
-        .filter_map(parse_line)
-        .filter(|listener| listener.address != DOCKER_RESOLVER)
-        .collect()
+    text.lines().skip(1).filter_map(parse_line).collect()
 }
 
 /// `  0: 0100007F:1F90 00000000:0000 0A …`: the state is the fourth column.
@@ -143,8 +139,9 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn the_kernels_table_gives_listeners_but_neither_connections_nor_dockers_resolver() {
-        assert_eq!(parse_table(TABLE), [listener("127.0.0.1:8080"), listener("0.0.0.0:22")]);
+    fn the_kernels_table_gives_listeners_but_no_connections() {
+        let listeners = ["127.0.0.1:8080", "0.0.0.0:22", "127.0.0.11:36155"].map(listener);
+        assert_eq!(parse_table(TABLE), listeners);
     }
 
     #[test]

@@ -85,6 +85,10 @@ pub enum Protocol {
     Http2,
     /// HTTP/2 in the clear, with prior knowledge.
     Http2c,
+    /// A WebSocket (RFC 6455): the body is sent as a message, the answer's body is what the program says.
+    Ws,
+    /// A WebSocket over TLS.
+    Wss,
 }
 
 /// An answer.
@@ -215,16 +219,22 @@ impl Protocol {
         match self {
             Self::Http | Self::Http2c => "http",
             Self::Https | Self::Http2 => "https",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         }
     }
 
     #[must_use]
     pub fn is_encrypted(self) -> bool {
-        matches!(self, Self::Https | Self::Http2)
+        matches!(self, Self::Https | Self::Http2 | Self::Wss)
     }
 
     pub(crate) fn is_http2(self) -> bool {
         matches!(self, Self::Http2 | Self::Http2c)
+    }
+
+    pub(crate) fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
     }
 
     fn default_port(self) -> u16 {
@@ -240,6 +250,8 @@ impl fmt::Display for Protocol {
             Self::Https => "https",
             Self::Http2 => "http2",
             Self::Http2c => "http2c",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         })
     }
 }

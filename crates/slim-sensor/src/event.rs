@@ -51,6 +51,20 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    pub fn header(&self) -> Header {
+        match self {
+            Self::Path { header, .. }
+            | Self::Exec { header, .. }
+            | Self::Fork(header)
+            | Self::Exit(header)
+            | Self::Socket(header)
+            | Self::Listen { header, .. }
+            | Self::Calls { header, .. } => *header,
+        }
+    }
+}
+
 /// Reads one event; `None` for bytes that are none.
 pub fn parse(bytes: &[u8]) -> Option<Event<'_>> {
     let (head, data) = bytes.split_at_checked(HEADER_BYTES)?;

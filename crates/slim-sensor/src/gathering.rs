@@ -7,7 +7,7 @@ use crate::outcome;
 use crate::program::{CallSets, CallsKey};
 use crate::table::ACCESS;
 use slim_trace::{Access, Listening, Phase, Process, ProcessId, Steps, TracedPath, Transport};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
@@ -34,6 +34,11 @@ pub struct Gathered {
     pub last_activity: Instant,
     /// What runs under a process id now, or ran there until a moment ago.
     current: HashMap<u32, u32>,
+    /// The container's first program.
+    first: Option<u32>,
+    /// What an engine runs beside it (a HEALTHCHECK, `docker exec`), and what that runs. That they come and go does not
+    /// mean that the program is at work.
+    visitors: HashSet<u32>,
     ended: Vec<(u32, u32)>,
     ended_before: Vec<(u32, u32)>,
     phase: Phase,
@@ -52,6 +57,8 @@ impl Gathered {
             step_is_empty: false,
             last_activity: Instant::now(),
             current: HashMap::new(),
+            first: None,
+            visitors: HashSet::new(),
             ended: Vec::new(),
             ended_before: Vec::new(),
             phase: Phase::Startup,
@@ -78,6 +85,7 @@ impl Gathered {
     }
 
     pub fn take(&mut self, event: Event<'_>, marks: Option<&Marks>) {
+        let process = event.header().process;
         match event {
             Event::Path { header, base, path } => self.path(header, base, path),
             Event::Fork(header) => self.fork(header),
@@ -98,7 +106,14 @@ impl Gathered {
                 return;
             }
         }
-        self.last_activity = Instant::now();
+        self.is_active(process);
+    }
+
+    fn is_active(&mut self, process: u32) {
+        let is_runtime = self.processes.get(&process).is_none_or(|process| process.executable.is_none());
+        if self.first.is_none() || !(is_runtime || self.visitors.contains(&process)) {
+            self.last_activity = Instant::now();
+        }
     }
 
     pub fn add_calls(&mut self, key: CallsKey, sets: &CallSets) {
@@ -111,15 +126,19 @@ impl Gathered {
         if self.processes.get(&process).is_none_or(|process| process.executable.is_none()) {
             return false;
         }
-        self.last_activity = Instant::now();
+        self.is_active(process);
         let access = if executed { Access::Execute } else { Access::Open };
         self.record(path.to_vec(), process, access, self.phase);
         true
     }
 
-    /// Ends a round of reading: forgets the process ids of those that had ended before it. What fanotify has to say of
-    /// them has been read by now; the next one under that id is somebody else.
-    pub fn forget_ended(&mut self) {
+    /// Ends a round of reading. `caught_up`: nothing of fanotify's waited to be read when the round began. Then the
+    /// process ids of those that had ended before it are forgotten: what fanotify has to say of them has been read by
+    /// now, and the next one under that id is somebody else. On a busy machine its queue may be many rounds long.
+    pub fn end_round(&mut self, caught_up: bool) {
+        if !caught_up {
+            return;
+        }
         for (tgid, process) in std::mem::replace(&mut self.ended_before, std::mem::take(&mut self.ended)) {
             if self.current.get(&tgid) == Some(&process) {
                 self.current.remove(&tgid);
@@ -165,16 +184,24 @@ impl Gathered {
     fn fork(&mut self, header: Header) {
         let process = Process { began: phase_of(header.phase), ..self.process(header.other).clone() };
         self.parents.insert(header.process, header.other);
+        if self.visitors.contains(&header.other) {
+            self.visitors.insert(header.process);
+        }
         self.processes.insert(header.process, process);
         self.current.insert(header.tgid, header.process);
     }
 
     fn exec(&mut self, header: Header, file: &[u8], arguments: &[u8], invoked_as: Option<TracedPath>) {
         let began = phase_of(header.phase);
-        self.process(header.other);
+        let from_runtime = self.process(header.other).executable.is_none();
         self.parents.insert(header.process, header.other);
         self.current.insert(header.tgid, header.process);
         let is_runtime = matches!(began, Phase::Runtime | Phase::RuntimeFiltered);
+        if from_runtime && !is_runtime && *self.first.get_or_insert(header.process) != header.process
+            || self.visitors.contains(&header.other)
+        {
+            self.visitors.insert(header.process);
+        }
         let executable = (!is_runtime && !file.is_empty()).then(|| TracedPath::new(file));
         let argv = arguments.strip_suffix(b"\0").unwrap_or(arguments).split(|byte| *byte == 0);
         let process = Process {
@@ -331,10 +358,44 @@ mod tests {
         assert!(!gathered.opened(PID, b"/a", false), "of nobody we know");
         exec(&mut gathered, b"/bin/sh", b"");
         gathered.take(Event::Exit(header(1, 0)), None);
-        gathered.forget_ended();
+        gathered.end_round(true);
         assert!(gathered.opened(PID, b"/a", false));
-        gathered.forget_ended();
+        gathered.end_round(true);
         assert!(!gathered.opened(PID, b"/a", false), "the process id may be somebody else's by now");
+    }
+
+    #[test]
+    fn opens_that_wait_behind_many_others_still_count() {
+        let mut gathered = Gathered::new();
+        exec(&mut gathered, b"/bin/sh", b"");
+        gathered.take(Event::Exit(header(1, 0)), None);
+        for _ in 0..10 {
+            gathered.end_round(false);
+        }
+        assert!(gathered.opened(PID, b"/a", false));
+    }
+
+    #[test]
+    fn what_an_engine_runs_beside_the_program_is_no_activity_of_it() {
+        let mut gathered = Gathered::new();
+        exec(&mut gathered, b"/bin/sh", b"");
+        let health = |process, other| Event::Exec {
+            header: header(process, other),
+            file: b"/bin/busybox",
+            name: b"/bin/cat",
+            arguments: b"cat\0",
+            directory: b"",
+        };
+        let told = |gathered: &Gathered| gathered.last_activity;
+        let before = told(&gathered);
+        gathered.take(Event::Path { header: header(2, 0), base: b"", path: b"/proc/self/fd" }, None);
+        gathered.take(health(3, 2), None);
+        gathered.take(Event::Fork(header(4, 3)), None);
+        gathered.take(health(5, 4), None);
+        gathered.take(Event::Exit(header(5, 0)), None);
+        assert_eq!(told(&gathered), before);
+        gathered.take(Event::Fork(header(6, 1)), None);
+        assert!(told(&gathered) > before);
     }
 
     #[test]

@@ -170,9 +170,9 @@ impl Core {
         let batch = self.marks.as_ref().map(Marks::read).unwrap_or_default();
         let (gathered, marks) = (&mut self.gathered, &self.marks);
         let events = self.program.drain(&mut |event| gathered.take(event, marks.as_ref()));
-        let more = batch.more || events > 0;
+        let (more, caught_up) = (batch.more || events > 0, !batch.more);
         self.take_opened(batch);
-        self.gathered.forget_ended();
+        self.gathered.end_round(caught_up);
         if self.started.is_none() && self.failure.is_none() {
             self.start(volumes);
         }

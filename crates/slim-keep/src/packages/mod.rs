@@ -12,8 +12,11 @@ mod composer;
 mod dpkg;
 mod gem;
 mod npm;
+mod ownership;
 mod pip;
 mod rpm;
+
+pub use ownership::Ownership;
 
 use claims::Claims;
 use serde::{Deserialize, Serialize};

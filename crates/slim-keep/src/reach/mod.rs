@@ -41,7 +41,7 @@ use crate::inspect;
 use crate::note::Note;
 use crate::observed::Observed;
 use crate::origin::Origin;
-use crate::packages::Packages;
+use crate::packages::{Ownership, Packages};
 use crate::reason::{Reason, Via};
 use crate::seed::{Extent, Seed};
 use crate::settings::Level;
@@ -51,6 +51,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Longer files are no text that a person wrote; no rule reads them whole.
 const TEXT_MAX: u64 = 8 << 20;
@@ -97,7 +98,7 @@ pub(crate) struct World<'a> {
     pub origin: &'a Origin,
     /// How many layers the base has, where the user says so.
     pub base_layers: Option<usize>,
-    packages: OnceCell<Packages>,
+    ownership: &'a Ownership,
 }
 
 impl<'a> World<'a> {
@@ -105,21 +106,18 @@ impl<'a> World<'a> {
         context: &'a Context<'a>,
         observed: &'a Observed<'a>,
         origin: &'a Origin,
+        ownership: &'a Ownership,
         base_layers: Option<usize>,
     ) -> Self {
-        Self { context, observed, origin, base_layers, packages: OnceCell::new() }
+        Self { context, observed, origin, base_layers, ownership }
     }
 
-    /// Who owns what, read once for all rules.
+    /// Who owns what.
     ///
     /// # Errors
     /// When the image's files cannot be read.
-    pub(crate) fn packages(&self) -> Result<&Packages, TreeError> {
-        if let Some(packages) = self.packages.get() {
-            return Ok(packages);
-        }
-        let packages = Packages::read(self.context.tree)?;
-        Ok(self.packages.get_or_init(|| packages))
+    pub(crate) fn packages(&self) -> Result<Arc<Packages>, TreeError> {
+        self.ownership.of(self.context.tree)
     }
 }
 

@@ -53,7 +53,8 @@ impl<'a> Run<'a> {
         let context = Context { name_services: false, ..Context::new(&tree, &self.config) };
         let observed = Observed::new(&self.trace, &context);
         let origin = Origin::default();
-        let world = World::new(&context, &observed, &origin, Some(1));
+        let ownership = crate::packages::Ownership::default();
+        let world = World::new(&context, &observed, &origin, &ownership, Some(1));
         let mut reach = Reach::new(Level::Reachable, world);
         let planted = seeds.iter().map(|path| Seed::program(path, Reason::WorkingDirectory)).collect();
         let set = crate::close::close_with(planted, &context, &mut reach).unwrap();

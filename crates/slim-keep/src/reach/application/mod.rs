@@ -37,6 +37,7 @@ pub(crate) struct Application {
 impl Rule for Application {
     fn begin(&mut self, world: &World<'_>) -> Result<Vec<Seed>, TreeError> {
         let packages = world.packages()?;
+        let packages = packages.as_ref();
         let base = Base::find(world.context.tree, world.origin, world.base_layers);
         let places = Places::find(world.context, world.observed, base.layers().is_none());
         let files = Files {
