@@ -89,6 +89,16 @@ impl Embedded {
         self.shell_with(script, Overrides::default())
     }
 
+    /// Waits until the program has written this.
+    #[track_caller]
+    fn wait_for_log(&self, id: &ContainerId, expected: &str) {
+        let began = std::time::Instant::now();
+        while self.now(self.engine.logs(id, None)).bytes != expected.as_bytes() {
+            assert!(began.elapsed() < Duration::from_secs(60), "it never wrote {expected:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn execute(&self, id: &ContainerId, command: &ExecSpec) -> (i64, String) {
         let result = self.now(self.engine.exec(id, command));
         (result.exit_code, String::from_utf8([result.stdout, result.stderr].concat()).unwrap())
@@ -352,9 +362,11 @@ fn commands_run_inside_of_a_running_container() {
 fn a_container_is_stopped_by_its_signal_and_killed_after_the_grace() {
     let embedded = Embedded::with_image(&web_server());
     let id = embedded.create(Overrides::default());
-    for _ in 0..2 {
+    for log in ["started\n", "started\nstarted\n"] {
         // The same container starts again, with what it wrote.
         embedded.now(embedded.engine.start(&id));
+        // A first process is deaf to signals until it says what it does on them.
+        embedded.wait_for_log(&id, log);
         let state = embedded.now(embedded.engine.inspect(&id));
         assert!(state.running && state.pid.is_some() && state.status == "running", "{state:?}");
         embedded.now(embedded.engine.stop(&id, Duration::from_secs(10)));
