@@ -601,6 +601,27 @@ fn a_whole_build_needs_no_daemon() {
 }
 
 #[test]
+fn what_runs_beside_containers_is_a_copy_that_nobody_can_change() {
+    let embedded = Embedded::with_image(&plain());
+    // CVE-2019-5736: the image's program has the runtime run itself, inside.
+    let script = "printf '#!/proc/self/exe\n' > /bin/trick; busybox chmod 755 /bin/trick; sleep 1000";
+    let id =
+        embedded.create(Overrides { entrypoint: Some(words(&["sh", "-c", script])), ..Overrides::default() });
+    embedded.now(embedded.engine.start(&id));
+    let keeper = embedded.engine.store().path().join("containers").join(id.as_str()).join("keeper.json");
+    let keeper: serde_json::Value = serde_json::from_slice(&fs::read(keeper).unwrap()).unwrap();
+    let own = PathBuf::from(format!("/proc/{}/exe", keeper["pid"]));
+    assert!(fs::read_link(&own).unwrap().starts_with("/memfd:docker-slim (deleted)"));
+    // A second handle of the same file, which outlives the process that runs it.
+    let held = File::open(&own).unwrap();
+    embedded.now(embedded.engine.remove(&id, true));
+    let again = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held)));
+    let written = fs::OpenOptions::new().write(true).open(&again).and_then(|mut file| file.write_all(b"x"));
+    assert!(written.is_err(), "the copy can be changed");
+    embedded.expect_nothing();
+}
+
+#[test]
 fn an_archive_is_built_without_being_imported_first() {
     let embedded = Embedded::new();
     let archive = embedded.archive("test:1", &web_server());
