@@ -89,6 +89,16 @@ impl Embedded {
         self.shell_with(script, Overrides::default())
     }
 
+    /// Waits until the program has written this.
+    #[track_caller]
+    fn wait_for_log(&self, id: &ContainerId, expected: &str) {
+        let began = std::time::Instant::now();
+        while self.now(self.engine.logs(id, None)).bytes != expected.as_bytes() {
+            assert!(began.elapsed() < Duration::from_secs(60), "it never wrote {expected:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn execute(&self, id: &ContainerId, command: &ExecSpec) -> (i64, String) {
         let result = self.now(self.engine.exec(id, command));
         (result.exit_code, String::from_utf8([result.stdout, result.stderr].concat()).unwrap())
@@ -352,9 +362,11 @@ fn commands_run_inside_of_a_running_container() {
 fn a_container_is_stopped_by_its_signal_and_killed_after_the_grace() {
     let embedded = Embedded::with_image(&web_server());
     let id = embedded.create(Overrides::default());
-    for _ in 0..2 {
+    for log in ["started\n", "started\nstarted\n"] {
         // The same container starts again, with what it wrote.
         embedded.now(embedded.engine.start(&id));
+        // A first process is deaf to signals until it says what it does on them.
+        embedded.wait_for_log(&id, log);
         let state = embedded.now(embedded.engine.inspect(&id));
         assert!(state.running && state.pid.is_some() && state.status == "running", "{state:?}");
         embedded.now(embedded.engine.stop(&id, Duration::from_secs(10)));
@@ -586,6 +598,27 @@ fn a_whole_build_needs_no_daemon() {
         ..ContainerSpec::default()
     };
     assert_eq!(embedded.run_spec(&spec), (0, "slim\n".to_owned()));
+}
+
+#[test]
+fn what_runs_beside_containers_is_a_copy_that_nobody_can_change() {
+    let embedded = Embedded::with_image(&plain());
+    // CVE-2019-5736: the image's program has the runtime run itself, inside.
+    let script = "printf '#!/proc/self/exe\n' > /bin/trick; busybox chmod 755 /bin/trick; sleep 1000";
+    let id =
+        embedded.create(Overrides { entrypoint: Some(words(&["sh", "-c", script])), ..Overrides::default() });
+    embedded.now(embedded.engine.start(&id));
+    let keeper = embedded.engine.store().path().join("containers").join(id.as_str()).join("keeper.json");
+    let keeper: serde_json::Value = serde_json::from_slice(&fs::read(keeper).unwrap()).unwrap();
+    let own = PathBuf::from(format!("/proc/{}/exe", keeper["pid"]));
+    assert!(fs::read_link(&own).unwrap().starts_with("/memfd:docker-slim (deleted)"));
+    // A second handle of the same file, which outlives the process that runs it.
+    let held = File::open(&own).unwrap();
+    embedded.now(embedded.engine.remove(&id, true));
+    let again = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held)));
+    let written = fs::OpenOptions::new().write(true).open(&again).and_then(|mut file| file.write_all(b"x"));
+    assert!(written.is_err(), "the copy can be changed");
+    embedded.expect_nothing();
 }
 
 #[test]

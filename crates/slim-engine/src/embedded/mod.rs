@@ -35,14 +35,17 @@ use async_trait::async_trait;
 use joining::{Came, Request};
 use keeper::Said;
 use record::{Folder, Network, Process, Record, RecordedSource, State, Status, write};
+use rustix::fs::{MemfdFlags, SealFlags};
 use slim_image::config::SourceImage;
 use slim_image::history::HistoryEntry;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
@@ -62,8 +65,43 @@ pub const HELPER_COMMAND: &str = "container-helper";
 #[derive(Clone, Debug)]
 pub struct EmbeddedEngine {
     store: Store,
-    /// This program's own file.
-    helper: PathBuf,
+    helper: Arc<Helper>,
+}
+
+/// This program's own file, and the copy of it that runs beside containers' programs.
+///
+/// Whoever is in a container can open the file of a process that joins it (`/proc/PID/exe`), and have our program run
+/// itself by an entrypoint of that name: with the file of this machine's program in their hands they could change it for
+/// everybody (CVE-2019-5736, there runc's). Of the sealed copy they can change nothing.
+#[derive(Debug)]
+struct Helper {
+    file: PathBuf,
+    copy: OnceLock<OwnedFd>,
+}
+
+impl Helper {
+    /// A path of the copy, for our own children.
+    fn path(&self) -> io::Result<PathBuf> {
+        let copy = match self.copy.get() {
+            Some(copy) => copy,
+            None => {
+                let made = sealed_copy(&self.file)?;
+                self.copy.get_or_init(|| made)
+            }
+        };
+        Ok(PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd())))
+    }
+}
+
+fn sealed_copy(path: &Path) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = File::from(rustix::fs::memfd_create("docker-slim", flags)?);
+    io::copy(&mut File::open(path)?, &mut &copy)?;
+    rustix::fs::fcntl_add_seals(
+        &copy,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
+    Ok(copy.into())
 }
 
 /// What the hidden subcommand is to do; its arguments as [`EmbeddedEngine`] gives them.
@@ -86,7 +124,7 @@ impl EmbeddedEngine {
     /// An engine over a store. `helper`: this program's own file, or one that has its hidden subcommand.
     #[must_use]
     pub fn new(store: Store, helper: impl Into<PathBuf>) -> Self {
-        Self { store, helper: helper.into() }
+        Self { store, helper: Arc::new(Helper { file: helper.into(), copy: OnceLock::new() }) }
     }
 
     /// Its store.
@@ -158,7 +196,9 @@ impl EmbeddedEngine {
         }
         let told = OpenOptions::new().create(true).append(true).open(folder.join("keeper.log"));
         let told = told.map_err(|error| failed(error.to_string()))?;
-        let mut child = std::process::Command::new(&self.helper)
+        let helper = self.helper.path().map_err(|error| failed(format!("copy this program: {error}")))?;
+        let mut child = std::process::Command::new(helper)
+            .arg0("docker-slim")
             .arg(HELPER_COMMAND)
             .arg("keep")
             .arg(self.store.path())
@@ -169,7 +209,7 @@ impl EmbeddedEngine {
             .stderr(told)
             .process_group(0)
             .spawn()
-            .map_err(|error| failed(format!("start {}: {error}", self.helper.display())))?;
+            .map_err(|error| failed(format!("start {}: {error}", self.helper.file.display())))?;
         let keeper = Process::of(child.id());
         write(&folder.join("keeper.json"), &keeper).map_err(|error| failed(error.to_string()))?;
         let mut line = String::new();
@@ -447,7 +487,9 @@ impl Engine for EmbeddedEngine {
             answer: answer.clone(),
         };
         write(&request, &asked).map_err(|error| failed(&error))?;
-        let mut child = tokio::process::Command::new(&self.helper)
+        let helper = self.helper.path().map_err(|error| failed(&error))?;
+        let mut child = tokio::process::Command::new(helper)
+            .arg0("docker-slim")
             .arg(HELPER_COMMAND)
             .arg("join")
             .args([folder.path(), &request])
@@ -625,7 +667,7 @@ fn new_id() -> io::Result<String> {
 }
 
 /// A handle of a process; `None` when it has ended.
-fn handle_of(process: Process) -> io::Result<Option<std::os::fd::OwnedFd>> {
+fn handle_of(process: Process) -> io::Result<Option<OwnedFd>> {
     let pid = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("no number of a process"))?;
     match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
@@ -638,7 +680,7 @@ fn handle_of(process: Process) -> io::Result<Option<std::os::fd::OwnedFd>> {
 
 /// Waits until a process has ended: then its handle is readable.
 #[expect(unsafe_code, reason = "tokio cannot know that the descriptor stays the same")]
-async fn until_over(handle: std::os::fd::OwnedFd) -> io::Result<()> {
+async fn until_over(handle: OwnedFd) -> io::Result<()> {
     // SAFETY: an `OwnedFd` is one descriptor as long as it lives, which is as long as its registration.
     let registered = unsafe { AsyncFd::register(handle) }?;
     registered.readable().await.map(drop)
