@@ -14,7 +14,8 @@ use slim_image::location::{Location, Stored};
 use slim_image::{Digest, ImageTree, LocalImage};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 fn stored(place: &str, folder: &Path) -> LocalImage {
     let Ok(Location::Stored(stored)) = place.parse::<Location>() else { panic!("{place}") };
@@ -120,6 +121,41 @@ fn what_cannot_be_read_or_written_is_told_and_leaves_nothing() {
     assert!(taken.expect(2).stderr.contains("holds something else"), "{}", taken.stderr);
     assert_eq!(image_id(&format!("{fat}.slim")), None, "nothing was tagged");
     before.expect_again("after builds that failed");
+}
+
+#[test]
+fn what_a_killed_run_brought_into_the_engine_is_swept_by_the_next() {
+    if !engine_is_here() {
+        return;
+    }
+    let mut context = Context::new();
+    let fat = context.busybox_image(
+        "sources-killed",
+        &[("/www/index.html", 0o644, "killed")],
+        &[SERVE, "EXPOSE 8000"],
+    );
+    docker(&["save", "--output", context.path("fat.tar").to_str().unwrap(), &fat]);
+    docker(&["rmi", &fat]);
+    let before = Holdings::now();
+    let mut killed =
+        context.slim(&["build", "fat.tar"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = format!("/{}/", killed.id());
+    let is_brought = || {
+        let names = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+        names.lines().any(|name| {
+            name.starts_with("docker-slim.temporary/") && name.contains(&pid) && name.ends_with(":fat")
+        })
+    };
+    while !is_brought() {
+        assert_eq!(killed.try_wait().unwrap(), None, "it ended before it was killed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(is_brought());
+    // Any command with an engine sweeps, whatever becomes of it.
+    context.run_slim(&["build", "--pull=false", "slimtest-sources-none"]).expect(4);
+    before.expect_again("after a run that was killed, and another");
 }
 
 /// An image of a base and one layer over it, made by hand: `docker import` makes one layer, and builders are not everywhere.

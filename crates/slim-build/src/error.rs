@@ -78,9 +78,7 @@ impl BuildError {
                  fuller exercise (--exec, --http-probe-cmd); --verify=off tags the image as it is"
                     .to_owned(),
             ),
-            Self::Output(_) => {
-                Some("nothing was tagged; the build can be run again with --from-trace and what it left below the state path".to_owned())
-            }
+            Self::Output(_) => Some("nothing was tagged; --output names another place".to_owned()),
             Self::State { .. } => Some("--state-path names another folder".to_owned()),
             Self::Bug(_) => Some("this is a bug of docker-slim; please report it with --log-level debug output".to_owned()),
             _ => None,

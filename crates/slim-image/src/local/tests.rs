@@ -8,6 +8,7 @@ use crate::location::Location;
 use crate::manifest::{Index, media};
 use crate::memory::MemoryTree;
 use crate::tree::{ImageTree, Kind, TreeError};
+use proptest::prelude::*;
 use std::fs;
 use std::io::Cursor;
 
@@ -356,4 +357,76 @@ fn files_that_are_missing_are_named() {
         layout
     });
     assert!(matches!(tree.tree().unwrap().open(&"/none".into()), Err(TreeError::NotFound(_))));
+}
+
+/// Reads everything that can be read of what lies there.
+fn read_all(text: &str) {
+    let Ok(Some(stored)) = Stored::recognise(text) else { return };
+    let Ok(local) = LocalImage::open(&stored, None, &std::env::temp_dir()) else { return };
+    let local = local.with_limit(8 << 20);
+    let written = local.write_archive(io::sink(), &[]);
+    if let Ok(tree) = local.tree() {
+        for (path, _) in tree.walk().filter(|(_, entry)| matches!(entry.kind, Kind::File { .. })) {
+            let _ = tree.open(path).map(|mut contents| io::copy(&mut contents, &mut io::sink()));
+        }
+        assert!(written.is_ok(), "what gives a tree can be written");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn archives_of_strangers_give_errors_never_panics(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        end in proptest::option::of(any::<prop::sample::Index>()),
+        is_packed: bool,
+    ) {
+        let image = image(&MemoryTree::new().file("/a/b", 0o644, "text").hard_link("/c", "/a/b"), "linux/amd64");
+        let mut bytes = Vec::new();
+        image.write_to(&mut bytes, &["app:2".parse().unwrap()]).unwrap();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(end) = end {
+            bytes.truncate(end.index(bytes.len()) + 1);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), packed(if is_packed { Packing::Gzip } else { Packing::Plain }, &bytes)).unwrap();
+        read_all(file.path().to_str().unwrap());
+    }
+
+    #[test]
+    fn layouts_of_strangers_give_errors_never_panics(
+        changes in proptest::collection::vec((0..4_usize, any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        packing in prop_oneof![Just(Packing::Plain), Just(Packing::Gzip), Just(Packing::Zstd)],
+    ) {
+        let image = image(&MemoryTree::new().file("/a/b", 0o644, "text"), "linux/amd64");
+        let (_folder, layout) = fresh();
+        let manifest = put(&layout, &image, packing, Some("1"));
+        let layer = Digest::of(packed(packing, &layer_bytes(&image)));
+        let files = [
+            layout.path().join("index.json"),
+            layout.path().join("oci-layout"),
+            layout.blob_path(&manifest.digest),
+            layout.blob_path(&layer),
+        ];
+        for (file, at, byte) in changes {
+            let mut bytes = fs::read(&files[file]).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            fs::write(&files[file], bytes).unwrap();
+        }
+        read_all(layout.path().to_str().unwrap());
+    }
+
+    #[test]
+    fn documents_of_strangers_give_errors_never_panics(
+        text in "[\\{\\}\\[\\]:,\"a-z0-9]{0,60}", announced in proptest::option::of("[a-z/+;. ]{0,20}"),
+    ) {
+        let _ = Document::read(text.as_bytes(), announced.as_deref());
+        let _ = text.parse::<Location>();
+        let _ = text.parse::<Platform>();
+    }
 }
