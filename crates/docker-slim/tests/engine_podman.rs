@@ -87,6 +87,17 @@ impl Drop for Podman {
 }
 
 #[test]
+fn podman_that_does_not_answer_is_named_with_what_to_do() {
+    let context = Context::new();
+    let nowhere = format!("unix://{}", context.path("none.sock").display());
+    let refused =
+        context.slim(&["build", "--engine", "podman", "app"]).env("CONTAINER_HOST", nowhere).output();
+    let refused = common::Finished::of(refused.unwrap());
+    refused.expect(3);
+    assert!(refused.stderr.contains("podman system service"), "{}", refused.stderr);
+}
+
+#[test]
 fn an_image_of_podmans_is_slimmed_verified_under_its_profile_and_named() {
     let context = Context::new();
     let Some(podman) = Podman::start(context.folder.path()) else { return };
@@ -96,7 +107,10 @@ fn an_image_of_podmans_is_slimmed_verified_under_its_profile_and_named() {
     let import = [&["import"][..], &changes, &[tar.to_str().unwrap(), "localhost/slimtest-podman"]].concat();
     podman.run(&import);
 
-    let built = context.slim(&["build", "slimtest-podman"]).env("DOCKER_HOST", podman.socket()).output();
+    let built = context
+        .slim(&["build", "--engine", "podman", "slimtest-podman"])
+        .env("CONTAINER_HOST", podman.socket())
+        .output();
     let built = common::Finished::of(built.unwrap());
     built.expect(0);
     assert!(built.stdout.contains("verification: same answers to 1 request"), "{}", built.stdout);

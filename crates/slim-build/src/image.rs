@@ -135,17 +135,23 @@ pub async fn load(
     Ok(Loaded { id, size, contents, temporary, image: Arc::clone(image) })
 }
 
-/// Gives a loaded image the names that users know it by.
+impl Loaded {
+    /// What the image is once it has these names.
+    #[must_use]
+    pub fn named(&self, names: Vec<String>) -> Slim {
+        Slim { id: self.id.clone(), names, size: self.size, contents: self.contents.clone() }
+    }
+}
+
+/// Gives a loaded image the names that users know it by, instead of its temporary one.
 ///
 /// # Errors
 /// When the engine refuses a name.
-pub async fn tag(engine: &dyn Engine, loaded: Loaded, names: Vec<String>) -> Result<Slim, BuildError> {
-    for name in &names {
+pub async fn tag(engine: &dyn Engine, loaded: &Loaded, names: &[String]) -> Result<(), BuildError> {
+    for name in names {
         engine.tag(&loaded.id, name).await?;
     }
-    engine.untag(&loaded.temporary).await?;
-    let Loaded { id, size, contents, .. } = loaded;
-    Ok(Slim { id, names, size, contents })
+    Ok(engine.untag(&loaded.temporary).await?)
 }
 
 /// Gives up a loaded image, which has no name yet. One that the engine held before under other names stays there.
@@ -190,7 +196,12 @@ pub fn fat_name(source: &SourceImage) -> Option<Reference> {
     let is_name = |name: &Reference| source.tags.contains(&name.with_tag().to_string());
     let asked_for = source.reference.parse::<Reference>().ok();
     let asked_for = asked_for.filter(|name| is_name(name) || !is_id(&source.reference));
-    asked_for.or_else(|| source.tags.first().and_then(|tag| tag.parse().ok()))
+    // Podman finds `localhost/app` as `app`, and would take the name of the slim one for a registry's.
+    let in_full = asked_for.as_ref().filter(|name| !is_name(name)).and_then(|name| {
+        let ending = format!("/{}", name.with_tag());
+        source.tags.iter().find(|tag| tag.ends_with(&ending))?.parse().ok()
+    });
+    in_full.or(asked_for).or_else(|| source.tags.first().and_then(|tag| tag.parse().ok()))
 }
 
 fn timestamp(seconds: i64) -> Result<String, BuildError> {

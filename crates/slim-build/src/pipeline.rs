@@ -84,10 +84,12 @@ async fn build_stages(
     let Proved { kept, policies, loaded, verification } = made;
     let written = outputs::write(settings, story, Arc::clone(&loaded.image), &names).await?;
     let (files, owners) = files.owners().await?;
-    let (slim, ()) = tokio::join!(image::tag(engine, loaded, names), files.close(engine));
-    let slim = Some(slim?);
+    files.close(engine).await;
+    let slim = Some(loaded.named(names.clone()));
     let made = Made { seen, kept, policies, slim, verification, files, owners };
     let report = artifacts::write(settings, story, made)?;
+    // Last of all: a name that moves says that everything else is there.
+    image::tag(engine, &loaded, &names).await?;
     Ok(BuildReport { outputs: written, ..report })
 }
 

@@ -66,6 +66,8 @@ pub enum EngineName {
     Auto,
     /// By its API; Podman speaks it, too.
     Docker,
+    /// By its Docker-compatible API, at its usual sockets or CONTAINER_HOST.
+    Podman,
     /// Without a daemon, in this program.
     Embedded,
 }

@@ -1,5 +1,5 @@
-//! Which engine works: the one that the flags name, else the one that has the image, else one that answers, else the
-//! embedded one.
+//! Which engine works: the one that the flags name, else the first of Docker, Podman and the embedded one that has the
+//! image, else the first that answers, else the embedded one.
 
 use crate::arguments::{EngineName, GlobalArguments};
 use crate::failure::Failure;
@@ -7,7 +7,7 @@ use crate::settings;
 use crate::terminal::Terminal;
 use slim_build::{BuildError, Event, Progress};
 use slim_engine::embedded::Store;
-use slim_engine::{EmbeddedEngine, Engine, EngineError};
+use slim_engine::{EmbeddedEngine, EndpointInputs, Engine, EngineError};
 use std::path::Path;
 
 /// Finds the engine, and says which it is where that is not plain. `image`: what is to be worked on, where that is known.
@@ -30,40 +30,83 @@ pub async fn choose(
         }
         EngineName::Embedded => return embedded().map_err(failed),
         EngineName::Docker => return slim_engine::connect(&inputs).await.map_err(failed),
+        EngineName::Podman if settings::flags_name_an_address(global) => {
+            return slim_engine::connect(&inputs).await.map_err(failed);
+        }
+        EngineName::Podman => {
+            let sockets = settings::podman_sockets();
+            return podman(&sockets).await.ok_or_else(|| no_podman(&sockets));
+        }
         EngineName::Auto if settings::names_an_address(global, &inputs) => {
             return slim_engine::connect(&inputs).await.map_err(failed);
         }
         EngineName::Auto => {}
     }
-    let docker = match slim_engine::connect(&inputs).await {
-        Ok(docker) => docker,
-        // Whoever may not open the store hears of the engine that is meant for everybody.
-        Err(error @ EngineError::NoEngine { .. }) => {
-            let engine = embedded().map_err(|_| failed(error))?;
-            tell(
-                terminal,
-                &format!(
-                    "no Docker Engine answers: the embedded engine works, its store is {}",
-                    root.display()
-                ),
-            );
-            return Ok(engine);
-        }
+    let (mut answering, mut refused) = (Vec::new(), None);
+    match slim_engine::connect(&inputs).await {
+        Ok(docker) => answering.push(("Docker", docker)),
+        Err(error @ EngineError::NoEngine { .. }) => refused = Some(error),
         Err(error) => return Err(failed(error)),
-    };
-    let Some(image) = image.filter(|_| has_store(&root)) else { return Ok(docker) };
-    if docker.image_exists(image).await.map_err(failed)? {
-        return Ok(docker);
     }
-    let Ok(engine) = embedded() else { return Ok(docker) };
-    if !engine.image_exists(image).await.map_err(failed)? {
-        return Ok(docker);
+    if let Some(podman) = podman(&settings::podman_sockets()).await {
+        answering.push(("Podman", podman));
     }
-    tell(
-        terminal,
-        &format!("the embedded engine works: its store at {} has {image}, Docker has not", root.display()),
-    );
+    if let Some(at) = holder(&answering, image).await {
+        let (name, engine) = answering.swap_remove(at);
+        if name != "Docker" {
+            tell(terminal, &format!("{name} works: it has {}", image.unwrap_or_default()));
+        }
+        return Ok(engine);
+    }
+    if let Some(image) = image.filter(|_| has_store(&root) && !answering.is_empty())
+        && let Ok(engine) = embedded()
+        && engine.image_exists(image).await.map_err(failed)?
+    {
+        let store = root.display();
+        tell(terminal, &format!("the embedded engine works: its store at {store} has {image}, no other has"));
+        return Ok(engine);
+    }
+    if let Some((name, engine)) = answering.into_iter().next() {
+        if name != "Docker" {
+            tell(terminal, &format!("no Docker Engine answers: {name} works"));
+        }
+        return Ok(engine);
+    }
+    // Whoever may not open the store hears of the engine that is meant for everybody.
+    let engine = embedded().map_err(|error| failed(refused.unwrap_or(error)))?;
+    let store = root.display();
+    tell(terminal, &format!("no Docker Engine answers: the embedded engine works, its store is {store}"));
     Ok(engine)
+}
+
+/// The first of the engines that has the image. What is wrong with one shows when it is to work.
+async fn holder(engines: &[(&str, Box<dyn Engine>)], image: Option<&str>) -> Option<usize> {
+    for (at, (_, engine)) in engines.iter().enumerate() {
+        if engine.image_exists(image?).await.unwrap_or(false) {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Podman, where its service answers at one of these addresses.
+async fn podman(addresses: &[String]) -> Option<Box<dyn Engine>> {
+    for address in addresses {
+        let inputs = EndpointInputs { host_flag: Some(address.clone()), ..EndpointInputs::default() };
+        match slim_engine::connect(&inputs).await {
+            Ok(engine) => return Some(engine),
+            Err(error) => tracing::debug!(%error, "no Podman at {address}"),
+        }
+    }
+    None
+}
+
+fn no_podman(addresses: &[String]) -> Failure {
+    Failure::from(BuildError::from(EngineError::NoEngine {
+        endpoint: if addresses.is_empty() { "Podman's sockets".to_owned() } else { addresses.join(", ") },
+        reason: "no service of Podman's answers".to_owned(),
+        hint: "start it with `systemctl start podman.socket` or `podman system service --time 0`".to_owned(),
+    }))
 }
 
 /// Nobody gets a store just by asking for an image.

@@ -4,7 +4,7 @@ use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use slim_engine::EndpointInputs;
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the engine is, as the docker CLI finds it.
 ///
@@ -18,6 +18,27 @@ pub fn endpoint_inputs(global: &GlobalArguments) -> Result<EndpointInputs, Failu
 pub fn names_an_address(global: &GlobalArguments, inputs: &EndpointInputs) -> bool {
     let is_given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     flags_name_an_address(global) || is_given(&inputs.docker_host) || is_given(&inputs.docker_context)
+}
+
+/// Where Podman's service may be, as its own client finds it.
+pub fn podman_sockets() -> Vec<String> {
+    let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let user = nix::unistd::geteuid();
+    sockets_of_podman(text("CONTAINER_HOST"), text("XDG_RUNTIME_DIR"), user.as_raw())
+        .into_iter()
+        .filter(|address| address.strip_prefix("unix://").is_none_or(|path| Path::new(path).exists()))
+        .collect()
+}
+
+/// `CONTAINER_HOST` alone where it is given; else the user's own socket, and for root the system's.
+fn sockets_of_podman(host: Option<String>, runtime: Option<String>, user: u32) -> Vec<String> {
+    if let Some(host) = host {
+        return vec![host];
+    }
+    let runtime = runtime.unwrap_or_else(|| format!("/run/user/{user}"));
+    let own = format!("unix://{runtime}/podman/podman.sock");
+    let of_the_system = (user == 0).then(|| "unix:///run/podman/podman.sock".to_owned());
+    of_the_system.into_iter().chain([own]).collect()
 }
 
 /// Whether flags alone say so.
@@ -102,6 +123,17 @@ mod tests {
         assert_eq!(connection.host_flag.as_deref(), Some("unix:///run/podman.sock"));
         assert_eq!(of(&["--crt-context=c"], &[]).unwrap().context_flag.as_deref(), Some("c"));
         assert!(of(&["--host=tcp://a:1", "--crt-connection=/b"], &[]).is_err());
+    }
+
+    #[test]
+    fn podman_is_where_its_own_client_looks_for_it() {
+        let of = |host: Option<&str>, runtime: Option<&str>, user| {
+            sockets_of_podman(host.map(str::to_owned), runtime.map(str::to_owned), user)
+        };
+        assert_eq!(of(Some("tcp://a:1"), Some("/run/user/7"), 0), ["tcp://a:1"]);
+        assert_eq!(of(None, Some("/run/x"), 7), ["unix:///run/x/podman/podman.sock"]);
+        assert_eq!(of(None, None, 7), ["unix:///run/user/7/podman/podman.sock"]);
+        assert_eq!(of(None, None, 0)[0], "unix:///run/podman/podman.sock");
     }
 
     #[test]
