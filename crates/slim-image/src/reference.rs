@@ -29,10 +29,11 @@ impl Reference {
         Self { repository: format!("{}.slim", self.repository), tag: self.tag.clone(), digest: None }
     }
 
-    /// What artifacts of this image are called: the repository with slashes and colons as dashes, without the tag.
+    /// What artifacts of this image are called: the repository with slashes and colons as dashes, without the tag and
+    /// without the folder in which Podman puts what comes from no registry.
     #[must_use]
     pub fn file_stem(&self) -> String {
-        self.repository.replace(['/', ':'], "-")
+        self.repository.strip_prefix("localhost/").unwrap_or(&self.repository).replace(['/', ':'], "-")
     }
 
     /// The name with the registry and folder that engines mean where none is written, as containerd stores it.
@@ -191,6 +192,7 @@ mod tests {
     #[test]
     fn artifacts_are_named_after_the_repository() {
         assert_eq!(parse("localhost:5000/team/node:18").file_stem(), "localhost-5000-team-node");
+        assert_eq!(parse("localhost/app:1").file_stem(), "app");
     }
 
     #[test]
