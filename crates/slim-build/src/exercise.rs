@@ -3,15 +3,15 @@
 //! Nothing here sleeps for a fixed time: the program counts as ready when it listens or has become quiet, and quiet
 //! when the sensor has seen nothing new for a while.
 
+use crate::behaviour::{Behaviour, acts_as};
 use crate::error::{BuildError, blocking};
 use crate::host;
 use crate::inside;
 use crate::judgement::{self, Verdict};
-use crate::observe::{self, Subject, with};
 use crate::processes::{acting, is_alive};
 use crate::progress::{Running, Stage};
 use crate::settings::ContinueAfter;
-use crate::verify::{Behaviour, acts_as};
+use crate::subject::{self, Subject, with};
 use slim_probe::{HttpSettings, Others, Outcome, Progress, Target};
 use slim_report::{ExecReport, ExerciseReport, HttpReport};
 use slim_trace::{Phase, Transport};
@@ -87,7 +87,7 @@ async fn ended(subject: &Subject<'_>, code: i64) -> Result<Exercised, BuildError
     if code != 0 || needed {
         let what =
             if needed { "the program ended before it could be exercised" } else { "the program failed" };
-        return Err(observe::died(subject.engine, subject.source, &subject.id, what).await);
+        return Err(subject::died(subject.engine, subject.source, &subject.id, what).await);
     }
     Ok(Exercised { ended_by_itself: true, ..Exercised::default() })
 }
@@ -253,7 +253,7 @@ async fn judge(subject: &Subject<'_>, outcome: &Outcome) -> Result<(), BuildErro
         }
         Verdict::Failed { what, hint } => (what, hint),
     };
-    let log = observe::last_lines(subject.engine, &subject.id).await;
+    let log = subject::last_lines(subject.engine, &subject.id).await;
     Err(BuildError::Exercise { what, hint: Some(hint.to_owned()), log })
 }
 

@@ -2,7 +2,7 @@
 //! `--verify-cmd` against a slim one.
 
 use crate::error::BuildError;
-use crate::observe::Subject;
+use crate::subject::Subject;
 use slim_engine::{ContainerId, Engine};
 use slim_report::ExecReport;
 use std::collections::BTreeSet;

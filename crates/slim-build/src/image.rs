@@ -5,8 +5,8 @@
 
 use crate::error::{BuildError, blocking};
 use crate::files::Files;
-use crate::pipeline::Seen;
 use crate::progress::Running;
+use crate::seen::Seen;
 use crate::settings::{Layers, Output, Settings};
 use crate::stream;
 use slim_engine::Engine;

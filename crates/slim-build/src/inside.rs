@@ -1,7 +1,7 @@
 //! Commands that are run inside a container: those of `--exec`, and the image's HEALTHCHECK.
 
 use crate::error::BuildError;
-use crate::observe::Subject;
+use crate::subject::Subject;
 use slim_engine::{ContainerId, Engine, EngineError, ExecSpec};
 use slim_image::Config;
 use slim_probe::ExecExchange;

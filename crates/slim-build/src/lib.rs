@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod artifacts;
+mod behaviour;
 mod compare;
+mod decide;
 mod edits;
 mod error;
 mod exercise;
@@ -24,9 +26,11 @@ mod progress;
 mod repair;
 mod rounds;
 mod scratch;
+mod seen;
 mod settings;
 mod state;
 mod stream;
+mod subject;
 mod unobserved;
 mod verify;
 

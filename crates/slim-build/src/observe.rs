@@ -1,32 +1,25 @@
 //! Runs the fat container under the sensor while something exercises it.
 
+use crate::behaviour::{Behaviour, Ending};
 use crate::error::{BuildError, blocking};
 use crate::exercise::{self, Exercised};
 use crate::person::Person;
 use crate::progress::{Stage, Story};
 use crate::scratch::{Role, program_container};
 use crate::settings::Settings;
+use crate::subject::{BUFFER_FACTOR, Shared, Subject, died, image_volumes, with};
 use crate::unobserved;
-use crate::verify::{Behaviour, Ending};
 use slim_engine::{ContainerId, Engine, Protocol, PublishedPort};
-use slim_image::{Config, ImagePath, SourceImage};
+use slim_image::{Config, SourceImage};
 use slim_sensor::{Observer, Sensor, SensorError};
 use slim_trace::{Phase, Trace};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Log lines shown with an error.
-const LOG_LINES: usize = 20;
 /// One look at whether the program has started; between two, the container's state is checked.
 const START_WAIT: Duration = Duration::from_millis(200);
 /// Exit code of a program that was killed, since it did not end on its signal.
 const KILLED: i64 = 137;
-/// A lost event repeats the run once with this many times the buffer.
-pub(crate) const BUFFER_FACTOR: u32 = 4;
-
-/// The observer, shared between the stages of an observation.
-pub(crate) type Shared = Arc<Mutex<Box<dyn Observer>>>;
-
 /// What came of watching the fat container.
 pub struct Observation {
     pub trace: Arc<Trace>,
@@ -37,19 +30,6 @@ pub struct Observation {
     pub exit_code: Option<i64>,
     /// How often the observation was repeated because the sensor lost events.
     pub repeated: u32,
-}
-
-/// A started fat container.
-pub(crate) struct Subject<'a> {
-    pub engine: &'a dyn Engine,
-    pub settings: &'a Settings,
-    pub source: &'a SourceImage,
-    pub story: &'a Story<'a>,
-    pub person: &'a dyn Person,
-    pub id: ContainerId,
-    pub observer: Shared,
-    /// Host pid of the container's first process.
-    pub pid: i32,
 }
 
 impl Observation {
@@ -204,13 +184,6 @@ async fn start_watched(
     Ok((observer, pid))
 }
 
-/// The volumes that engines fill with what the image holds there: the image's own, and those of `--volume`.
-pub(crate) fn image_volumes(source: &SourceImage, settings: &Settings) -> Vec<ImagePath> {
-    let mut volumes = source.config.volume_paths();
-    volumes.extend(settings.container.volumes.iter().map(ImagePath::new));
-    volumes
-}
-
 async fn wait_started(
     engine: &dyn Engine,
     source: &SourceImage,
@@ -280,36 +253,4 @@ async fn stop(subject: &Subject<'_>, ended_by_itself: bool) -> Result<(i64, Endi
         grace.as_secs()
     ));
     Ok((exit_code, Ending::Killed))
-}
-
-/// The error for a container that is gone, with its last log lines and what the engine says.
-pub(crate) async fn died(
-    engine: &dyn Engine,
-    source: &SourceImage,
-    id: &ContainerId,
-    what: &str,
-) -> BuildError {
-    let log = last_lines(engine, id).await;
-    let state = engine.inspect(id).await.ok();
-    let mut what = what.to_owned();
-    if let Some(state) = state.filter(|state| !state.running) {
-        what.push_str(&format!(" (exit code {})", state.exit_code));
-        if state.out_of_memory {
-            what.push_str(", out of memory");
-        }
-        if !state.error.is_empty() {
-            what.push_str(&format!(": {}", state.error));
-        }
-    }
-    BuildError::ContainerDied { image: source.reference.clone(), what, log }
-}
-
-/// The last log lines of a container; empty where they cannot be had.
-pub(crate) async fn last_lines(engine: &dyn Engine, id: &ContainerId) -> String {
-    engine.logs(id, Some(LOG_LINES)).await.map(|logs| logs.last_lines(LOG_LINES)).unwrap_or_default()
-}
-
-/// Asks the observer something short.
-pub(crate) fn with<T>(observer: &Shared, ask: impl FnOnce(&mut dyn Observer) -> T) -> T {
-    ask(observer.lock().expect("no holder of this lock panics").as_mut())
 }

@@ -2,24 +2,25 @@
 //! picture.
 
 use crate::artifacts::{self, Made};
+use crate::decide::{keep, policy};
 use crate::error::BuildError;
 use crate::fat;
 use crate::files::Files;
 use crate::image;
-use crate::observe::{self, Observation};
+use crate::observe;
 use crate::origin;
 use crate::outputs;
 use crate::person::Person;
-use crate::policy::{self, Policies};
 use crate::progress::{Progress, Stage, Story};
 use crate::repair::Repairs;
 use crate::rounds::{self, Proved};
+use crate::seen::Seen;
 use crate::settings::{Layers, Settings};
 use crate::state::ImageState;
 use crate::verify;
 use slim_engine::{Engine, Run};
 use slim_image::SourceImage;
-use slim_keep::{KeepSet, Level, Origin};
+use slim_keep::{Level, Origin};
 use slim_report::{BuildReport, VerificationResult, human};
 use std::sync::Arc;
 
@@ -110,15 +111,6 @@ async fn profile_stages(
     artifacts::write(settings, story, Made { seen, kept, policies, slim: None, verification, files, owners })
 }
 
-/// What is known of the fat image and its program.
-pub struct Seen {
-    pub source: SourceImage,
-    /// Not asked for where only what was observed is kept, in one layer.
-    pub origin: Origin,
-    pub state: ImageState,
-    pub observation: Observation,
-}
-
 async fn inspect(
     engine: &dyn Engine,
     settings: &Settings,
@@ -184,68 +176,4 @@ async fn watch(
         observe::observe(engine, settings, &source, story, person),
     )?;
     Ok((Seen { source, origin, state, observation }, files))
-}
-
-pub(crate) async fn keep(
-    settings: &Settings,
-    story: &Story<'_>,
-    seen: &Seen,
-    files: Files,
-    repairs: &Repairs,
-) -> Result<(Files, Arc<KeepSet>), BuildError> {
-    let stage = story.begin(Stage::Keep);
-    let keep_settings = settings.keep.clone();
-    let config = seen.observation.effective_config(&seen.source, settings);
-    let (trace, origin) = (Arc::clone(&seen.observation.trace), seen.origin.clone());
-    let repaired = repairs.seeds.clone();
-    let (files, kept) = crate::error::blocking(move || {
-        let fat = slim_keep::Fat {
-            tree: files.tree(),
-            config: &config,
-            origin: &origin,
-            ownership: files.ownership(),
-        };
-        let kept = slim_keep::keep_with(&trace, fat, &keep_settings, &repaired)?;
-        Ok((files, Arc::new(kept)))
-    })
-    .await?;
-    let figures = kept.figures();
-    stage.done(format!(
-        "{} of {} files, directories and links, {} of {}",
-        kept.entries.len(),
-        files.entries(),
-        human(figures.bytes),
-        human(seen.source.size)
-    ));
-    for note in &kept.notes {
-        story.notice_once(note.to_string());
-    }
-    Ok((files, kept))
-}
-
-pub(crate) async fn policy(
-    settings: &Settings,
-    story: &Story<'_>,
-    seen: &Seen,
-    files: Files,
-    kept: &Arc<KeepSet>,
-    repairs: &Repairs,
-) -> Result<(Files, Policies), BuildError> {
-    let stage = story.begin(Stage::Policy);
-    let config = seen.observation.effective_config(&seen.source, settings);
-    let name = policy::file_stem(settings, &seen.source);
-    let overrides = settings.container.clone();
-    let (trace, kept) = (Arc::clone(&seen.observation.trace), Arc::clone(kept));
-    let beyond = policy::Beyond { level: settings.keep.level, repaired: repairs.calls.clone() };
-    let (files, policies) = crate::error::blocking(move || {
-        let policies = policy::decide(&name, &config, &overrides, &trace, files.tree(), &kept, beyond)?;
-        Ok((files, policies))
-    })
-    .await?;
-    stage.done(policies.told());
-    if !policies.policy.inexpressible.is_empty() {
-        let calls: Vec<&str> = policies.policy.inexpressible.iter().map(String::as_str).collect();
-        story.notice_once(format!("no profile can allow system calls without a name: {}", calls.join(", ")));
-    }
-    Ok((files, policies))
 }

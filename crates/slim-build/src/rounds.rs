@@ -4,15 +4,16 @@
 //! Invariant: at most one image of ours is in the engine at a time, under a temporary name. The same trace and flags give
 //! the same image where nothing was repaired.
 
+use crate::decide::{keep, policy};
 use crate::error::BuildError;
 use crate::files::Files;
 use crate::image::{self, Loaded};
-use crate::observe;
-use crate::pipeline::{Seen, keep, policy};
 use crate::policy::Policies;
 use crate::progress::{Stage, Story};
 use crate::repair::{Findings, Ground, Repairs};
+use crate::seen::Seen;
 use crate::settings::{Settings, VerifyMode};
+use crate::subject::image_volumes;
 use crate::verify::{self, Check, Plan, Verdict, Watch};
 use slim_engine::Engine;
 use slim_keep::KeepSet;
@@ -68,7 +69,7 @@ async fn watch(settings: &Settings, story: &Story<'_>, seen: &Seen) -> Option<Wa
     if settings.verify.rounds == 0 {
         return None;
     }
-    let volumes = observe::image_volumes(&seen.source, settings);
+    let volumes = image_volumes(&seen.source, settings);
     Watch::new(&seen.source, volumes, settings.buffer_bytes, |why| story.notice(why)).await
 }
 

@@ -5,8 +5,8 @@
 //! comes from /proc, which needs no capability.
 
 use crate::error::BuildError;
-use crate::observe::{self, Shared};
 use crate::processes::processor_time;
+use crate::subject::{self, Shared};
 use slim_engine::{ContainerId, Engine};
 use slim_image::SourceImage;
 use slim_sensor::{Observer, SensorError, Started};
@@ -42,7 +42,7 @@ pub(crate) async fn start(
     engine.start(id).await?;
     let state = engine.inspect(id).await?;
     if !state.running && state.exit_code != 0 {
-        return Err(observe::died(engine, source, id, "the program failed").await);
+        return Err(subject::died(engine, source, id, "the program failed").await);
     }
     let pid = state.pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
     let observer: Box<dyn Observer> = Box::new(Unobserved {

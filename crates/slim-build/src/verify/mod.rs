@@ -4,24 +4,22 @@
 //! A second, unobserved run of the fat image (the reference) tells what is not the same from run to run. It goes on
 //! while the slim image is made, so that nobody waits for it.
 
-mod behaviour;
 mod plan;
 mod quiet;
 mod reference;
 mod trial;
 mod watch;
 
-pub use behaviour::{Behaviour, Difference, Ending, acts_as};
 pub(crate) use plan::Plan;
 pub use reference::{Reference, reference};
 pub use watch::Watch;
 
+use crate::behaviour::{self, Behaviour, Difference, Ending, Life};
 use crate::error::BuildError;
-use crate::observe::BUFFER_FACTOR;
 use crate::progress::{Running, Story};
 use crate::scratch::{Role, program_container};
 use crate::settings::Settings;
-use behaviour::Life;
+use crate::subject::BUFFER_FACTOR;
 use slim_engine::{ContainerSpec, Engine};
 use slim_report::{VerificationReport, VerificationResult};
 use slim_sensor::SensorError;

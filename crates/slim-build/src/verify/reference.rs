@@ -3,10 +3,10 @@
 //!
 //! It goes on while the slim image is made, so that nobody waits for it.
 
-use super::behaviour::{Behaviour, Ending, Life};
 use super::plan::Plan;
 use super::trial::{self, Conduct};
 use super::{read_only, without_ports};
+use crate::behaviour::{Behaviour, Ending, Life};
 use crate::error::BuildError;
 use crate::progress::Story;
 use crate::scratch::{Role, program_container};

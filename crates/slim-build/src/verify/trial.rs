@@ -1,13 +1,13 @@
 //! One run of the program beside the observed one: the same requests and commands, and what came of them.
 
-use super::behaviour::{Behaviour, Ending, Life, acts_as};
 use super::plan::Plan;
 use super::quiet::until_quiet;
 use super::watch::{Watch, both, watched};
+use crate::behaviour::{Behaviour, Ending, Life, acts_as};
 use crate::error::{BuildError, blocking};
 use crate::exercise::{CancelOnDrop, QUIET, QUIET_LISTENING, SETTLE_AT_LAST};
-use crate::observe;
 use crate::processes::{acting, is_alive};
+use crate::subject;
 use crate::{host, inside};
 use slim_engine::{ContainerId, ContainerSpec, Engine, EngineError};
 use slim_probe::{CancelFlag, Others, ProbeError, Target};
@@ -98,7 +98,7 @@ impl Trial<'_> {
                 started => {
                     started?;
                     behaviour.ending = self.run(behaviour, conduct.host_commands).await?;
-                    behaviour.log = observe::last_lines(self.engine, self.id).await;
+                    behaviour.log = subject::last_lines(self.engine, self.id).await;
                 }
             }
             Ok(())
