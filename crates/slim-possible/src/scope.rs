@@ -1,0 +1,74 @@
+//! Which file's symbol an import means, as the loader finds it: the first file of the program's scope, breadth first,
+//! that defines the name in the version asked for (ld.so(8), glibc's `elf/dl-lookup.c`).
+
+use crate::elf::Import;
+use crate::facts::Facts;
+use slim_image::ImagePath;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+
+/// The files of one program, in the order that the loader looks in.
+pub(crate) struct Scope {
+    pub program: Vec<ImagePath>,
+    /// By file that was opened at run time: it and what it needs.
+    pub opened: BTreeMap<ImagePath, Vec<ImagePath>>,
+}
+
+/// What a file needs, file by file.
+pub(crate) type Needs<'a> = BTreeMap<&'a ImagePath, &'a [ImagePath]>;
+
+impl Scope {
+    pub fn new(program: &ImagePath, opened: &[&ImagePath], needs: &Needs<'_>) -> Self {
+        let opened = opened.iter().map(|path| ((*path).clone(), breadth_first(path, needs))).collect();
+        Self { program: breadth_first(program, needs), opened }
+    }
+
+    /// Every file that is loaded, each once: the program's first.
+    pub fn files(&self) -> Vec<&ImagePath> {
+        let mut seen = BTreeSet::new();
+        self.program.iter().chain(self.opened.values().flatten()).filter(|path| seen.insert(*path)).collect()
+    }
+
+    /// Where an import of a file leads: the file, and the address there.
+    pub fn find<'a>(
+        &'a self,
+        file: &ImagePath,
+        import: &Import,
+        facts: &BTreeMap<&ImagePath, Facts>,
+    ) -> Vec<(&'a ImagePath, u64)> {
+        let own = self.opened.values().filter(|files| files.contains(file)).flatten();
+        for path in self.program.iter().chain(own) {
+            let Some(facts) = facts.get(path) else { continue };
+            let found = defined(facts, import);
+            if !found.is_empty() {
+                return found.into_iter().map(|address| (path, address)).collect();
+            }
+        }
+        Vec::new()
+    }
+}
+
+/// Addresses that a file has for an import: more than one where no version is asked for.
+fn defined(facts: &Facts, import: &Import) -> Vec<u64> {
+    let exports = facts.names.get(&import.name).into_iter().flatten().map(|index| &facts.exports[*index]);
+    let fits = exports.filter(|export| match (&import.version, &export.version) {
+        (Some(wanted), Some(has)) => wanted == has,
+        // A library without versions has every version.
+        _ => true,
+    });
+    fits.map(|export| export.address).collect()
+}
+
+fn breadth_first(start: &ImagePath, needs: &Needs<'_>) -> Vec<ImagePath> {
+    let mut seen = HashSet::from([start]);
+    let mut order = Vec::new();
+    let mut open = VecDeque::from([start]);
+    while let Some(path) = open.pop_front() {
+        order.push(path.clone());
+        for needed in needs.get(path).copied().unwrap_or_default() {
+            if seen.insert(needed) {
+                open.push_back(needed);
+            }
+        }
+    }
+    order
+}
