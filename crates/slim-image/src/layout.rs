@@ -353,8 +353,13 @@ impl Layout {
             }
             let path = entry.path();
             let is_left = plain_file(&path).is_ok_and(|file| file.try_lock().is_ok());
-            if is_left {
-                fs::remove_file(&path).map_err(failed("remove", &path))?;
+            if !is_left {
+                continue;
+            }
+            match fs::remove_file(&path) {
+                // Its writer has just given it its name, and with that let go of it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(failed("remove", &path))?,
             }
         }
         Ok(())
