@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// The kernel's unit of processor time in /proc (USER_HZ), fixed in its interface to user space.
 const TICK: Duration = Duration::from_millis(10);
+/// Of the time looked at, a program may use one part in so many and still be quiet: timers, garbage collection.
+const QUIET_PART: u32 = 20;
 
 /// Whom a process acts as, and what it may: credentials(7), numbers as this machine's kernel has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +96,12 @@ pub fn processor_time(pid: i32) -> Duration {
         .filter_map(|folder| ticks_of(&fs::read_to_string(folder.join("stat")).ok()?))
         .fold(0_u64, u64::saturating_add);
     TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
+}
+
+/// Whether a program that has used so much processor time in this span is at work.
+#[must_use]
+pub fn is_at_work(used: Duration, span: Duration) -> bool {
+    used > (span / QUIET_PART).max(TICK)
 }
 
 /// The folders in /proc of a process and of all below it. (Where it is a container's first process: orphans of its

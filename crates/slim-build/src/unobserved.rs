@@ -5,7 +5,7 @@
 //! comes from /proc, which needs no capability.
 
 use crate::error::BuildError;
-use crate::processes::processor_time;
+use crate::processes::{is_at_work, processor_time};
 use crate::subject::{self, Shared};
 use slim_engine::{ContainerId, Engine};
 use slim_image::SourceImage;
@@ -17,10 +17,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A program that uses more than one part in so many of the time is active …
-const QUIET_PART: u32 = 20;
-/// … where that is more than the kernel's unit of processor time.
-const TICK: Duration = Duration::from_millis(10);
 /// Tables of the kernel, and the state in which a socket there listens or is bound (`include/net/tcp_states.h`).
 const TABLES: [(&str, Transport, &str); 4] = [
     ("tcp", Transport::Tcp, "0A"),
@@ -82,8 +78,7 @@ impl Observer for Unobserved {
     fn last_activity(&self) -> Instant {
         let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
         let used = processor_time(self.pid);
-        let allowed = (activity.last.elapsed() / QUIET_PART).max(TICK);
-        if used.saturating_sub(activity.used) > allowed {
+        if is_at_work(used.saturating_sub(activity.used), activity.last.elapsed()) {
             *activity = Activity { used, last: Instant::now() };
         }
         activity.last

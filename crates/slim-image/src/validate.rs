@@ -193,21 +193,8 @@ mod tests {
             .map(|(path, entry)| LayerEntry { path: path.clone(), entry: entry.clone() })
             .collect();
         let layer = write_layer(&tree, &entries, tempfile::NamedTempFile::new().unwrap()).unwrap();
-        let source = SourceImage {
-            id: Digest::of("fat"),
-            reference: "fat".to_owned(),
-            tags: vec![],
-            digests: vec![],
-            architecture: "amd64".to_owned(),
-            variant: None,
-            os: "linux".to_owned(),
-            os_version: None,
-            created: Some("2024-01-01T00:00:00Z".to_owned()),
-            author: None,
-            size: 5,
-            config: Config { cmd: vec!["/a/b".to_owned()], ..Config::default() },
-            layer_diff_ids: vec![],
-        };
+        let config = Config { cmd: vec!["/a/b".to_owned()], ..Config::default() };
+        let source = SourceImage { config, ..crate::archive::tests::source() };
         let image = SlimImage::new(&source, source.config.clone(), layer, None);
         let mut bytes = Vec::new();
         image.write_to(&mut bytes, &["x".parse().unwrap()]).unwrap();

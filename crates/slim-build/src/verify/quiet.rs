@@ -2,15 +2,11 @@
 //!
 //! The sensor does not watch here, so this is read from /proc.
 
-use crate::processes::{is_alive, processor_time};
+use crate::processes::{is_alive, is_at_work, processor_time};
 use std::time::{Duration, Instant};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
-/// Of the time looked at, a program may use one part in so many and still be quiet: timers, garbage collection.
-const QUIET_PART: u32 = 20;
-/// The kernel's unit of processor time in /proc (USER_HZ), fixed in its interface to user space.
-const TICK: Duration = Duration::from_millis(10);
 
 /// Waits until the processes below `pid` have been quiet for `quiet`, at most `at_last`.
 pub async fn until_quiet(pid: i32, quiet: Duration, at_last: Duration) {
@@ -20,7 +16,7 @@ pub async fn until_quiet(pid: i32, quiet: Duration, at_last: Duration) {
     while since.elapsed() < quiet && began.elapsed() < at_last && is_alive(pid) {
         tokio::time::sleep(LOOK).await;
         let now = processor_time(pid);
-        if now.saturating_sub(used) > (quiet / QUIET_PART).max(TICK) {
+        if is_at_work(now.saturating_sub(used), quiet) {
             (used, since) = (now, Instant::now());
         }
     }
