@@ -42,23 +42,23 @@ pub async fn choose(
         }
         EngineName::Auto => {}
     }
-    let (mut answering, mut refused) = (Vec::new(), None);
+    let (mut docker, mut refused) = (None, None);
     match slim_engine::connect(&inputs).await {
-        Ok(docker) => answering.push(("Docker", docker)),
+        // Podman is not even asked: that alone may start its service.
+        Ok(engine) if has(engine.as_ref(), image).await => return Ok(engine),
+        Ok(engine) => docker = Some(engine),
         Err(error @ EngineError::NoEngine { .. }) => refused = Some(error),
         Err(error) => return Err(failed(error)),
     }
-    if let Some(podman) = podman(&settings::podman_sockets()).await {
-        answering.push(("Podman", podman));
-    }
-    if let Some(at) = holder(&answering, image).await {
-        let (name, engine) = answering.swap_remove(at);
-        if name != "Docker" {
-            tell(terminal, &format!("{name} works: it has {}", image.unwrap_or_default()));
+    let podman = podman(&settings::podman_sockets()).await;
+    let podman = match (podman, image) {
+        (Some(engine), Some(image)) if has(engine.as_ref(), Some(image)).await => {
+            tell(terminal, &format!("Podman works: it has {image}"));
+            return Ok(engine);
         }
-        return Ok(engine);
-    }
-    if let Some(image) = image.filter(|_| has_store(&root) && !answering.is_empty())
+        (podman, _) => podman,
+    };
+    if let Some(image) = image.filter(|_| has_store(&root) && (docker.is_some() || podman.is_some()))
         && let Ok(engine) = embedded()
         && engine.image_exists(image).await.map_err(failed)?
     {
@@ -66,10 +66,11 @@ pub async fn choose(
         tell(terminal, &format!("the embedded engine works: its store at {store} has {image}, no other has"));
         return Ok(engine);
     }
-    if let Some((name, engine)) = answering.into_iter().next() {
-        if name != "Docker" {
-            tell(terminal, &format!("no Docker Engine answers: {name} works"));
-        }
+    if let Some(engine) = docker {
+        return Ok(engine);
+    }
+    if let Some(engine) = podman {
+        tell(terminal, "no Docker Engine answers: Podman works");
         return Ok(engine);
     }
     // Whoever may not open the store hears of the engine that is meant for everybody.
@@ -79,14 +80,12 @@ pub async fn choose(
     Ok(engine)
 }
 
-/// The first of the engines that has the image. What is wrong with one shows when it is to work.
-async fn holder(engines: &[(&str, Box<dyn Engine>)], image: Option<&str>) -> Option<usize> {
-    for (at, (_, engine)) in engines.iter().enumerate() {
-        if engine.image_exists(image?).await.unwrap_or(false) {
-            return Some(at);
-        }
+/// Whether an engine has the image, where one is meant. What is wrong with the engine shows when it is to work.
+async fn has(engine: &dyn Engine, image: Option<&str>) -> bool {
+    match image {
+        Some(image) => engine.image_exists(image).await.unwrap_or(false),
+        None => true,
     }
-    None
 }
 
 /// Podman, where its service answers at one of these addresses.
