@@ -16,6 +16,7 @@ mod image;
 mod inside;
 mod judgement;
 mod observe;
+mod observers;
 mod origin;
 mod outputs;
 mod person;
@@ -42,6 +43,7 @@ pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
-    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, Output, Settings, Verify, VerifyMode,
+    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, ObserverChoice, Output, Settings, Verify,
+    VerifyMode,
 };
 pub use state::{last_artifacts, write_whole};

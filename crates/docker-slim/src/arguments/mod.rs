@@ -35,7 +35,7 @@ pub use registry::{
     RegistryCommand, ServeArguments,
 };
 pub use run::RunArguments;
-pub use source::CommonArguments;
+pub use source::{CommonArguments, ObserverName};
 pub use store::{StoreArguments, StoreCommand};
 pub use trace::{MergeArguments, ShowArguments, TraceArguments, TraceCommand, TraceDiffArguments};
 pub use verify::{VerifyArguments, VerifyMode};
