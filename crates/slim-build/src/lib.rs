@@ -22,7 +22,6 @@ mod outputs;
 mod person;
 mod pipeline;
 mod policy;
-mod processes;
 mod progress;
 mod repair;
 mod rounds;
@@ -33,6 +32,7 @@ mod state;
 mod stream;
 mod subject;
 mod unobserved;
+mod vantage;
 mod verify;
 
 pub use compare::{Reading, TreeSource, compare_archives, compare_images};

@@ -160,10 +160,12 @@ async fn start<'a>(
 ) -> Result<Subject<'a>, BuildError> {
     let id = engine.create(&program_container(settings, &source.id.to_string(), Role::Fat)).await?;
     let (observer, pid) = match &settings.from_trace {
-        Some(trace) => unobserved::start(engine, source, &id, trace).await?,
+        Some(trace) => unobserved::start(engine, &observers.vantage(), source, &id, trace).await?,
         None => start_watched(engine, observers, settings, source, &id, buffer_bytes).await?,
     };
-    Ok(Subject { engine, settings, source, story, person, id, observer, pid })
+    let vantage = observers.vantage();
+    let followed = vantage.follow(pid, false).await?;
+    Ok(Subject { engine, settings, source, story, person, id, observer, vantage, pid, followed })
 }
 
 async fn start_watched(
@@ -211,9 +213,9 @@ async fn wait_started(
     }
 }
 
-/// `8000/tcp is published at http://127.0.0.1:49153`, without a scheme for anything but TCP.
-fn published(port: &PublishedPort) -> String {
-    let host = if port.host_ip.is_unspecified() { "localhost".to_owned() } else { port.host_ip.to_string() };
+/// `8000/tcp is published at http://127.0.0.1:49153`, without a scheme for anything but TCP. `machine`: the engine's.
+fn published(port: &PublishedPort, machine: &str) -> String {
+    let host = if port.host_ip.is_unspecified() { machine.to_owned() } else { port.host_ip.to_string() };
     let scheme = if port.protocol == Protocol::Tcp { "http://" } else { "" };
     format!(
         "port {}/{} is published at {scheme}{host}:{}",
@@ -224,11 +226,12 @@ fn published(port: &PublishedPort) -> String {
 /// Tells the published ports, so that a person can use them meanwhile.
 async fn publish(subject: &Subject<'_>) -> Result<(), BuildError> {
     let state = subject.engine.inspect(&subject.id).await?;
+    let machine = subject.vantage.engine_host().unwrap_or("localhost");
     // Docker publishes under IPv4 and IPv6 at different ports; one of them is enough to tell.
     let has_v4 =
         |port: u16| state.ports.iter().any(|other| other.container_port == port && other.host_ip.is_ipv4());
     for port in state.ports.iter().filter(|port| port.host_ip.is_ipv4() || !has_v4(port.container_port)) {
-        subject.story.line(published(port));
+        subject.story.line(published(port, machine));
     }
     Ok(())
 }

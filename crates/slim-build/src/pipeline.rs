@@ -80,9 +80,21 @@ async fn build_stages(
     person: &dyn Person,
 ) -> Result<BuildReport, BuildError> {
     let (source, observers) = inspect(engine, settings, story).await?;
+    let work = build_watched(engine, &observers, settings, story, person, source);
+    observers.or_lost(engine, work).await
+}
+
+async fn build_watched(
+    engine: &dyn Engine,
+    observers: &Observers,
+    settings: &Settings,
+    story: &Story<'_>,
+    person: &dyn Person,
+    source: SourceImage,
+) -> Result<BuildReport, BuildError> {
     let names = image::names(settings, &source)?;
-    let (seen, files) = watch(engine, &observers, settings, story, person, source).await?;
-    let (files, made) = rounds::rounds(engine, &observers, settings, story, &seen, files).await?;
+    let (seen, files) = watch(engine, observers, settings, story, person, source).await?;
+    let (files, made) = rounds::rounds(engine, observers, settings, story, &seen, files).await?;
     let Proved { kept, policies, loaded, verification } = made;
     let written = outputs::write(settings, story, Arc::clone(&loaded.image), &names).await?;
     let (files, owners) = files.owners().await?;
@@ -102,7 +114,8 @@ async fn profile_stages(
     person: &dyn Person,
 ) -> Result<BuildReport, BuildError> {
     let (source, observers) = inspect(engine, settings, story).await?;
-    let (seen, files) = watch(engine, &observers, settings, story, person, source).await?;
+    let watching = watch(engine, &observers, settings, story, person, source);
+    let (seen, files) = observers.or_lost(engine, watching).await?;
     let nothing = Repairs::default();
     let (files, kept) = keep(settings, story, &seen, files, &nothing).await?;
     let (files, policies) = policy(settings, story, &seen, files, &kept, &nothing).await?;
@@ -120,8 +133,11 @@ async fn inspect(
     let stage = story.begin(Stage::Inspect);
     let description = engine.describe().await?;
     let runs_the_program = settings.from_trace.is_none() || !settings.verify.is_off();
-    let observers =
-        if runs_the_program { Observers::choose(&description, settings).await? } else { Observers::Local };
+    let observers = if runs_the_program {
+        Observers::choose(engine, &description, settings, story).await?
+    } else {
+        Observers::Local
+    };
     let source = fat::find(engine, settings, &stage).await?;
     if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
         return Err(BuildError::Usage(format!(

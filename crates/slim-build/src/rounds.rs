@@ -49,10 +49,12 @@ pub async fn rounds(
     if let Some(left_out) = &plan.left_out {
         story.notice(left_out);
     }
-    let (reference, second_run) = verify::reference(engine, settings, &seen.source, story, &plan);
+    let vantage = observers.vantage();
+    let (reference, second_run) = verify::reference(engine, &vantage, settings, &seen.source, story, &plan);
     let making = async {
         let check = Check {
             engine,
+            vantage: &vantage,
             settings,
             story,
             plan: &plan,
