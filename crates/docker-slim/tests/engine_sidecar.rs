@@ -44,8 +44,9 @@ impl SecondEngine {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let bridge = format!("slim{port}");
         run("ip", &["link", "add", &bridge, "type", "bridge"]);
+        // Not in the usual folder for such things: mounts there are what other tests take for leftovers.
         let mut engine = Self {
-            folder: tempfile::Builder::new().prefix("slim-dockerd-").tempdir().unwrap(),
+            folder: tempfile::Builder::new().prefix("dockerd-").tempdir_in("/var/tmp").unwrap(),
             address: format!("tcp://127.0.0.1:{port}"),
             bridge: bridge.clone(),
             daemon: None,
@@ -58,8 +59,9 @@ impl SecondEngine {
         engine.daemon = Some(engine.daemon(&bridge));
         let began = Instant::now();
         while !engine.answers() {
-            let log = || fs::read_to_string(engine.path("log")).unwrap();
-            assert!(began.elapsed() < COMES_UP_WITHIN, "dockerd does not come up:\n{}", log());
+            let log = fs::read_to_string(engine.path("log")).unwrap();
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            assert!(began.elapsed() < COMES_UP_WITHIN, "dockerd does not come up; the last first: {last:#?}");
             std::thread::sleep(Duration::from_millis(50));
         }
         fs::set_permissions(engine.path("socket"), fs::Permissions::from_mode(0o666)).unwrap();
@@ -119,7 +121,7 @@ impl SecondEngine {
             ("containers", self.lines(&["ps", "--all", "--quiet"])),
             ("images", images),
             ("volumes", self.lines(&["volume", "ls", "--quiet"])),
-            ("networks", self.lines(&["network", "ls", "--quiet"])),
+            ("networks", self.lines(&["network", "ls", "--format", "{{.Name}}"])),
         ])
     }
 
