@@ -2,19 +2,22 @@
 
 use crate::error::BuildError;
 use crate::settings::{ObserverChoice, Settings};
-use slim_engine::EngineDescription;
-use slim_sensor::{Observer, SensorError};
+use slim_engine::{Engine, EngineDescription, SupervisorSockets};
+use slim_sensor::{Observer, SensorError, notify};
 
 /// Makes observers of one kind. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observers {
     /// This process.
     Local,
+    /// This process, told by the container's own programs.
+    Notify(SupervisorSockets),
 }
 
 /// An observer that watches nothing yet; most of the time that arming takes is over with it.
 pub enum Prepared {
     Local(slim_sensor::Prepared),
+    Notify(SupervisorSockets),
 }
 
 impl Observers {
@@ -22,8 +25,24 @@ impl Observers {
     ///
     /// # Errors
     /// Why they cannot watch the engine's containers.
-    pub async fn choose(description: &EngineDescription, settings: &Settings) -> Result<Self, BuildError> {
+    pub async fn choose(
+        engine: &dyn Engine,
+        description: &EngineDescription,
+        settings: &Settings,
+    ) -> Result<Self, BuildError> {
         match settings.observer {
+            ObserverChoice::Notify => {
+                let sockets = engine.supervisor_sockets().ok_or_else(|| {
+                    BuildError::Usage(format!(
+                        "watch containers of {} by their own notifications: only the embedded engine does that \
+                         (--engine embedded)",
+                        description.name
+                    ))
+                })?;
+                let observers = Self::Notify(sockets);
+                observers.check().await?;
+                Ok(observers)
+            }
             ObserverChoice::Auto | ObserverChoice::Local => {
                 if !description.local {
                     return Err(BuildError::Usage(format!(
@@ -32,14 +51,27 @@ impl Observers {
                     )));
                 }
                 let observers = Self::Local;
-                if settings.from_trace.is_none() {
-                    observers.check().await?;
+                let checked = observers.check().await;
+                match (checked, engine.supervisor_sockets()) {
+                    (Err(_), Some(sockets)) if settings.observer == ObserverChoice::Auto => {
+                        Ok(Self::Notify(sockets))
+                    }
+                    (Err(error), _) if settings.from_trace.is_none() => Err(error.into()),
+                    _ => Ok(observers),
                 }
-                Ok(observers)
             }
             ObserverChoice::Sidecar => {
                 Err(BuildError::Usage("watch from a sidecar container: not in this version".to_owned()))
             }
+        }
+    }
+
+    /// How a container is watched, in a few words.
+    #[must_use]
+    pub fn manner(&self) -> &'static str {
+        match self {
+            Self::Local => "watched from outside",
+            Self::Notify(_) => "its programs tell of their own calls, but for those made all the time",
         }
     }
 
@@ -50,6 +82,7 @@ impl Observers {
     pub async fn check(&self) -> Result<(), SensorError> {
         match self {
             Self::Local => off_thread(slim_sensor::preflight).await,
+            Self::Notify(_) => off_thread(notify::preflight).await,
         }
     }
 
@@ -62,6 +95,7 @@ impl Observers {
             Self::Local => {
                 off_thread(move || Ok(Prepared::Local(slim_sensor::Prepared::new(buffer_bytes)?))).await
             }
+            Self::Notify(sockets) => Ok(Prepared::Notify(sockets.clone())),
         }
     }
 
@@ -91,6 +125,9 @@ impl Prepared {
         let container = container.to_owned();
         match self {
             Self::Local(prepared) => off_thread(move || prepared.arm(&container, settings)).await,
+            Self::Notify(sockets) => {
+                off_thread(move || notify::Supervisor::arm(&sockets.of(&container), settings)).await
+            }
         }
     }
 }

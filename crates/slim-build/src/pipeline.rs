@@ -120,8 +120,11 @@ async fn inspect(
     let stage = story.begin(Stage::Inspect);
     let description = engine.describe().await?;
     let runs_the_program = settings.from_trace.is_none() || !settings.verify.is_off();
-    let observers =
-        if runs_the_program { Observers::choose(&description, settings).await? } else { Observers::Local };
+    let observers = if runs_the_program {
+        Observers::choose(engine, &description, settings).await?
+    } else {
+        Observers::Local
+    };
     let source = fat::find(engine, settings, &stage).await?;
     if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
         return Err(BuildError::Usage(format!(

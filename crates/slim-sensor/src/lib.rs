@@ -12,10 +12,12 @@ mod executable;
 mod gathering;
 mod marks;
 mod mounts;
+pub mod notify;
 mod observer;
 mod outcome;
 mod preflight;
 mod program;
+mod root;
 mod sensor;
 mod table;
 
