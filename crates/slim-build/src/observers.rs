@@ -58,7 +58,9 @@ impl Observers {
             ObserverChoice::Auto => match Self::Local.check().await {
                 Ok(()) => return Ok(Self::Local),
                 Err(error) if engine.supervisor_sockets().is_some() => {
-                    story.line(format!("its own programs tell of their calls; from outside: failed to {error}"));
+                    story.line(format!(
+                        "its own programs tell of their calls; from outside: failed to {error}"
+                    ));
                     return Self::notified(engine, description).await;
                 }
                 // The same kernel has no more to offer to a container.
