@@ -21,6 +21,7 @@ mod outputs;
 mod person;
 mod pipeline;
 mod policy;
+mod possible;
 mod processes;
 mod progress;
 mod repair;
