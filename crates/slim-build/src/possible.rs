@@ -10,8 +10,9 @@ use slim_possible::{How, Possible};
 use slim_trace::{Access, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Kept files with more bytes than this together are not looked at: it would take longer than all the rest.
-const BYTES_MAX: u64 = 192 << 20;
+/// Kept ELF files with more bytes than this together are not looked at: their code would take more time and memory than
+/// all the rest of a build (a Node.js binary alone has 100 MB).
+const BYTES_MAX: u64 = 64 << 20;
 
 /// The calls that the ELF files among `kept` can make. `elf`: which kept paths those are.
 ///
