@@ -204,6 +204,17 @@ pub struct PolicyReport {
     pub run_options: Vec<String>,
 }
 
+impl PolicyReport {
+    /// The profile's mode beside the others.
+    fn modes_told(&self) -> String {
+        let ModesReport { observed, strict, balanced, broad, engine_default } = self.system_calls_by_mode;
+        format!(
+            "seccomp {}; {observed} calls seen, strict allows {strict}, balanced {balanced}, broad {broad}, Docker {engine_default}",
+            self.seccomp_mode
+        )
+    }
+}
+
 /// Numbers of system calls that may be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModesReport {
@@ -321,15 +332,12 @@ impl BuildReport {
             ),
             None => format!("{source}: {} files would be kept", self.keep.files),
         }];
-        let modes = &self.policy.system_calls_by_mode;
-        let allowed = format!(
-            "{} system calls allowed ({}; {} by Docker's default)",
-            self.policy.system_calls_allowed, self.policy.seccomp_mode, modes.engine_default
-        );
+        let allowed = format!("{} system calls allowed", self.policy.system_calls_allowed);
         lines.push(match self.verification.result {
             VerificationResult::NoImage => allowed,
             _ => format!("{allowed}; verification: {}", self.verification.told),
         });
+        lines.push(self.policy.modes_told());
         lines.extend(self.keep.shares.told());
         if let Some(unseen) = self.observation.unseen.as_ref().filter(|unseen| unseen.more > 0) {
             let files = if unseen.more == 1 { "file" } else { "files" };
