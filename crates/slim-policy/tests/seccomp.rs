@@ -53,12 +53,18 @@ fn a_call_that_was_only_ever_refused_is_never_allowed_and_keeps_its_errno() {
 
 #[test]
 fn nothing_that_changes_mounts_or_namespaces_is_allowed_because_of_the_runtime() {
-    let (trace, inputs) = server();
+    let (mut trace, inputs) = server();
+    trace.system_calls.push(calls(0, Phase::RuntimeFiltered, &["ioprio_set"], &[]));
     let allowed = allowed(&trace, &inputs);
     for call in ["mount", "pivot_root", "setns", "umount2", "unshare"] {
         assert!(!allowed.contains(call), "{call}");
     }
-    assert!(allowed.contains("statx"), "other calls of the runtime under its filter are");
+    assert!(allowed.contains("ioprio_set"), "other calls of a runtime under its filter are");
+    let strict = Inputs { mode: Mode::Strict, ..inputs };
+    assert!(
+        decide(&trace, &strict).allows("statx").is_none(),
+        "a known runtime was seen to start without it"
+    );
 }
 
 #[test]
