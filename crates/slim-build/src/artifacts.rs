@@ -11,10 +11,12 @@ use crate::settings::Settings;
 use crate::state::write_whole;
 use slim_image::SourceImage;
 use slim_keep::{ImageNames, KEEP_FILE, KeepFile, KeepSet, Packages, REMOVED_FILE, RemovedFile, Shares};
-use slim_policy::{Refused, RefusedBecause, RunSpec, UNTRACED_RUNTIMES, runtime_sets};
+use slim_policy::{
+    Counts, Dangerous, POLICY_FILE, Refused, RefusedBecause, RunSpec, UNTRACED_RUNTIMES, runtime_sets,
+};
 use slim_report::{
-    BuildReport, ImageReport, KeepReport, ObservationReport, PolicyReport, SharesReport, StageReport,
-    UnseenReport, VerificationReport,
+    BuildReport, DangerousReport, ImageReport, KeepReport, ModesReport, ObservationReport, PolicyReport,
+    SharesReport, StageReport, UnseenReport, VerificationReport,
 };
 use slim_trace::{Phase, Transport};
 use std::collections::BTreeSet;
@@ -51,6 +53,7 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
         ("trace.json".to_owned(), observation.trace.to_json()),
         (KEEP_FILE.to_owned(), keep.to_json()),
         (REMOVED_FILE.to_owned(), removed.to_json()),
+        (POLICY_FILE.to_owned(), made.policies.file.to_json()),
         (profiles.seccomp.clone(), made.policies.seccomp.clone().into_bytes()),
         (profiles.apparmor.clone(), made.policies.apparmor.clone().into_bytes()),
         (profiles.run.clone(), run_settings(&made.policies.run_spec)),
@@ -203,7 +206,16 @@ fn policy_report(policies: &Policies, profiles: &Profiles) -> PolicyReport {
     let is_tried = |refused: &&Refused| matches!(refused.because, RefusedBecause::OnlyEverRefused { .. });
     let left_out: Vec<String> =
         UNTRACED_RUNTIMES.iter().map(|(runtime, why)| format!("{runtime} ({why})")).collect();
+    let phases = &policies.file.phases;
+    let names = |calls: &BTreeSet<String>| calls.iter().cloned().collect();
     PolicyReport {
+        seccomp_mode: policy.mode.to_string(),
+        system_calls_by_mode: modes(policies),
+        possible_is_complete: policies.possible_is_complete,
+        dangerous: slim_policy::dangerous(policy).into_iter().map(dangerous).collect(),
+        system_calls_only_startup: names(&phases.only_startup),
+        system_calls_serving: names(&phases.serving),
+        system_calls_only_before_entrypoint: names(&phases.only_before_entrypoint),
         system_calls_allowed: policy.allowed.len(),
         system_calls_made: policies.made_by_program(),
         system_calls_refused: policy
@@ -222,6 +234,16 @@ fn policy_report(policies: &Policies, profiles: &Profiles) -> PolicyReport {
         apparmor_profile: profiles.apparmor.clone(),
         run_options: policies.run_spec.options(),
     }
+}
+
+fn modes(policies: &Policies) -> ModesReport {
+    let Counts { observed, strict, balanced, broad, engine_default } = policies.counts;
+    ModesReport { observed, strict, balanced, broad, engine_default }
+}
+
+fn dangerous(call: Dangerous) -> DangerousReport {
+    let Dangerous { system_call, allowed, why } = call;
+    DangerousReport { system_call: system_call.to_owned(), allowed, why }
 }
 
 fn observed(observation: &Observation, from_trace: bool) -> ObservationReport {

@@ -22,6 +22,7 @@ mod outputs;
 mod person;
 mod pipeline;
 mod policy;
+mod possible;
 mod progress;
 mod repair;
 mod rounds;

@@ -2,7 +2,7 @@
 //! picture.
 
 use crate::artifacts::{self, Made};
-use crate::decide::{keep, policy};
+use crate::decide::{keep, known, policy};
 use crate::error::BuildError;
 use crate::fat;
 use crate::files::Files;
@@ -118,7 +118,8 @@ async fn profile_stages(
     let (seen, files) = observers.or_lost(engine, watching).await?;
     let nothing = Repairs::default();
     let (files, kept) = keep(settings, story, &seen, files, &nothing).await?;
-    let (files, policies) = policy(settings, story, &seen, files, &kept, &nothing).await?;
+    let (files, of_files) = known(&seen, files, &kept).await?;
+    let policies = policy(settings, story, &seen, &of_files, &nothing).await?;
     let (files, owners) = files.owners().await?;
     files.close(engine).await;
     let verification = verify::not_run(VerificationResult::NoImage, "no image was made");

@@ -4,13 +4,15 @@ use crate::error::BuildError;
 use crate::settings::Settings;
 use slim_engine::{HostConfigFile, Overrides};
 use slim_image::{Config, ImagePath, ImageTree, Kind, SourceImage};
-use slim_keep::{KeepSet, Kept, Level, Reason};
+use slim_keep::{KeepSet, Kept, Reason};
 use slim_policy::{
-    Because, DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind, Policy, RootFileSystem, RunSpec,
+    Because, Counts, DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind, Mode, Policy, PolicyFile,
+    PossibleCalls, RootFileSystem, RunSpec,
 };
 use slim_trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::Arc;
 
 /// Bytes of a file that tell whether it is ELF, and of which class.
 const ELF_START: usize = 5;
@@ -26,6 +28,12 @@ const DATA_ENDINGS: [&str; 14] =
 /// The policy of a slim image in every form.
 pub struct Policies {
     pub policy: Policy,
+    /// The policy with all that belongs to it, as it is written for `docker-slim policy`.
+    pub file: PolicyFile,
+    /// What each mode would allow.
+    pub counts: Counts,
+    /// Whether all that the kept programs can do is known; `None` where nobody could look.
+    pub possible_is_complete: Option<bool>,
     /// The profile for `--security-opt seccomp=FILE`.
     pub seccomp: String,
     /// The profile for `apparmor_parser`.
@@ -35,34 +43,42 @@ pub struct Policies {
 
 /// What may be allowed beyond what was seen.
 pub struct Beyond {
-    /// How much is kept.
-    pub level: Level,
+    pub mode: Mode,
+    /// Whether arguments are restricted to those that were seen, where they matter.
+    pub filter_arguments: bool,
+    /// What the kept programs can do.
+    pub possible: Option<Arc<PossibleCalls>>,
     /// Calls that verification found refused, each with its round.
     pub repaired: BTreeMap<String, u32>,
 }
 
-/// Decides what the slim image may do. `name` names the AppArmor profile; `config` is the image's with what the user
-/// replaced.
+/// What the slim image is, and how it is run.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// Names the AppArmor profile.
+    pub name: &'a str,
+    /// The image's with what the user replaced.
+    pub config: &'a Config,
+    pub overrides: &'a Overrides,
+    pub trace: &'a Trace,
+}
+
+/// Decides what the slim image may do. `paths`: of [`kept_paths`].
 ///
 /// # Errors
-/// When a kept file cannot be read.
-pub fn decide(
-    name: &str,
-    config: &Config,
-    overrides: &Overrides,
-    trace: &Trace,
-    tree: &dyn ImageTree,
-    kept: &KeepSet,
-    beyond: Beyond,
-) -> Result<Policies, BuildError> {
-    let (paths, elf_32_bit) = kept_paths(tree, kept)?;
+/// Never for any input that we know.
+pub fn decide(subject: Subject<'_>, paths: KeptPaths, beyond: Beyond) -> Result<Policies, BuildError> {
+    let Subject { name, config, overrides, trace } = subject;
+    let possible_is_complete = beyond.possible.as_ref().map(|possible| possible.is_complete);
     let inputs = Inputs {
-        elf_32_bit,
-        paths,
+        elf_32_bit: paths.elf_32_bit,
+        paths: paths.paths,
         user: Some(config.user.clone()).filter(|user| !user.is_empty()),
         capabilities: capabilities(&overrides.host_config),
         engine_filter: engine_filter(&overrides.host_config),
-        beyond_the_observed: beyond.level > Level::Observed,
+        mode: beyond.mode,
+        filter_arguments: beyond.filter_arguments,
+        possible: beyond.possible.map(|possible| PossibleCalls::clone(&possible)),
         repaired: beyond.repaired,
         ..Inputs::new(name)
     };
@@ -71,7 +87,9 @@ pub fn decide(
         .map_err(|error| BuildError::Bug(format!("write the seccomp profile as text: {error}")))?;
     let apparmor = slim_policy::apparmor(trace, &inputs);
     let run_spec = slim_policy::run_spec(trace, &inputs);
-    Ok(Policies { policy, seccomp, apparmor, run_spec })
+    let counts = slim_policy::counts(trace, &inputs);
+    let file = PolicyFile::new(trace, name, &policy, counts);
+    Ok(Policies { policy, file, counts, possible_is_complete, seccomp, apparmor, run_spec })
 }
 
 impl Policies {
@@ -85,8 +103,9 @@ impl Policies {
             }
         };
         format!(
-            "{} system calls allowed, {} of them seen; {root}",
+            "{} system calls allowed ({}), {} of them seen; {root}",
             self.policy.allowed.len(),
+            self.policy.mode,
             self.made_by_program()
         )
     }
@@ -129,29 +148,45 @@ fn engine_filter(settings: &HostConfigFile) -> EngineFilter {
     if replaced || settings.is_true("Privileged") { EngineFilter::Other } else { EngineFilter::Default }
 }
 
-/// What each kept path is, and whether a 32-bit program or library is among them.
-fn kept_paths(
-    tree: &dyn ImageTree,
-    kept: &KeepSet,
-) -> Result<(BTreeMap<ImagePath, KeptKind>, bool), BuildError> {
-    let mut paths = BTreeMap::new();
-    let mut elf_32_bit = false;
+/// What the kept paths are.
+#[derive(Clone, Default)]
+pub struct KeptPaths {
+    pub paths: BTreeMap<ImagePath, KeptKind>,
+    /// Whether a 32-bit program or library is among them.
+    pub elf_32_bit: bool,
+}
+
+impl KeptPaths {
+    /// Those that are ELF files.
+    #[must_use]
+    pub fn elf(&self) -> BTreeSet<ImagePath> {
+        let elf = self.paths.iter().filter(|(_, kind)| matches!(kind, KeptKind::File { elf: true, .. }));
+        elf.map(|(path, _)| path.clone()).collect()
+    }
+}
+
+/// What each kept path is.
+///
+/// # Errors
+/// When a kept file cannot be read.
+pub fn kept_paths(tree: &dyn ImageTree, kept: &KeepSet) -> Result<KeptPaths, BuildError> {
+    let mut found = KeptPaths::default();
     for (path, entry) in &kept.entries {
         let kind = match &entry.entry.kind {
             Kind::Directory => KeptKind::Directory,
             Kind::Symlink { target } => KeptKind::Symlink { target: target.clone() },
             Kind::File { .. } => {
                 let class = elf_class(tree, path, entry)?;
-                elf_32_bit |= class == Some(ELF_CLASS_32);
+                found.elf_32_bit |= class == Some(ELF_CLASS_32);
                 file(entry, class.is_some())
             }
             Kind::CharacterDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo | Kind::Socket => {
                 KeptKind::Special
             }
         };
-        paths.insert(path.clone(), kind);
+        found.paths.insert(path.clone(), kind);
     }
-    Ok((paths, elf_32_bit))
+    Ok(found)
 }
 
 fn file(kept: &Kept, elf: bool) -> KeptKind {
@@ -228,7 +263,8 @@ mod tests {
             .file("/lib/x", 0o644, elf(2))
             .file("/lib/data.js", 0o644, elf(1))
             .file("/etc/motd", 0o644, "hello".repeat(20));
-        let (paths, elf_32_bit) = kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap();
+        let KeptPaths { paths, elf_32_bit } =
+            kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap();
         assert_eq!(
             paths[&ImagePath::from("/bin/su")],
             KeptKind::File { elf: true, run: false, privileged: true }
@@ -247,7 +283,7 @@ mod tests {
     #[test]
     fn one_32_bit_library_is_enough() {
         let tree = MemoryTree::new().file("/lib/i386/libc.so.6", 0o644, elf(ELF_CLASS_32));
-        assert!(kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap().1);
+        assert!(kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap().elf_32_bit);
     }
 
     #[test]
@@ -268,7 +304,7 @@ mod tests {
     fn what_was_asked_for_may_be_run_though_no_run_was_seen() {
         let tree = MemoryTree::new().file("/bin/tool", 0o755, elf(2));
         let reason = Reason::Included { flag: "--include-bin".to_owned(), value: "/bin/tool".to_owned() };
-        let (paths, _) = kept_paths(&tree, &kept(&tree, reason)).unwrap();
+        let paths = kept_paths(&tree, &kept(&tree, reason)).unwrap().paths;
         assert_eq!(
             paths[&ImagePath::from("/bin/tool")],
             KeptKind::File { elf: true, run: true, privileged: false }

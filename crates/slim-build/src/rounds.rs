@@ -4,7 +4,7 @@
 //! Invariant: at most one image of ours is in the engine at a time, under a temporary name. The same trace and flags give
 //! the same image where nothing was repaired.
 
-use crate::decide::{keep, policy};
+use crate::decide::{keep, known, policy};
 use crate::error::BuildError;
 use crate::files::Files;
 use crate::image::{self, Loaded};
@@ -92,15 +92,17 @@ impl Rounds<'_> {
         let mut repairs = Repairs::default();
         self.prepare();
         let (mut files, mut kept) = keep(settings, story, seen, files, &repairs).await?;
+        let mut of_files;
+        (files, of_files) = known(seen, files, &kept).await?;
         let mut held = None;
         loop {
-            let (back, policies) = policy(settings, story, seen, files, &kept, &repairs).await?;
+            let policies = policy(settings, story, seen, &of_files, &repairs).await?;
             // Where only the policy has grown, the image is the same.
-            let (back, loaded) = match held.take() {
-                Some(loaded) => (back, loaded),
-                None => self.image(back, &kept).await?,
+            let loaded;
+            (files, loaded) = match held.take() {
+                Some(loaded) => (files, loaded),
+                None => self.image(files, &kept).await?,
             };
-            files = back;
             let (verdict, findings) = self.judge(&files, &kept, &policies, &loaded, &repairs).await?;
             let grows = !findings.is_empty() && repairs.rounds.len() < self.most_rounds();
             if grows {
@@ -110,6 +112,7 @@ impl Rounds<'_> {
                 if new_paths {
                     image::discard(self.engine, loaded).await?;
                     (files, kept) = keep(settings, story, seen, files, &repairs).await?;
+                    (files, of_files) = known(seen, files, &kept).await?;
                 } else {
                     held = Some(loaded);
                 }

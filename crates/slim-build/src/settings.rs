@@ -44,6 +44,10 @@ pub struct Settings {
     pub trace_out: Option<PathBuf>,
     /// What to keep beyond the observed.
     pub keep: slim_keep::Settings,
+    /// How much the seccomp profile allows.
+    pub seccomp: slim_policy::Mode,
+    /// Whether it restricts arguments to those that were seen, where they matter.
+    pub seccomp_arguments: bool,
     /// How the slim image is proved before it gets its names.
     pub verify: Verify,
     /// Show the fat container's log when it has stopped.

@@ -3,7 +3,7 @@
 use crate::event::{Event, FLAG_BELOW, Header};
 use crate::executable::{elf_interpreter, script_interpreter};
 use crate::outcome;
-use crate::program::{CallSets, CallsKey};
+use crate::program::{ArguedKey, CallSets, CallsKey};
 use crate::root::Root;
 use crate::table::ACCESS;
 use slim_trace::{Access, Listening, Phase, Process, ProcessId, Steps, TracedPath, Transport};
@@ -26,6 +26,8 @@ pub struct Gathered {
     pub parents: HashMap<u32, u32>,
     pub files: HashMap<(Vec<u8>, u32), Touches>,
     pub calls: BTreeMap<CallsKey, CallSets>,
+    /// `None`: nobody told, or there were too many.
+    pub arguments: Option<Vec<ArguedKey>>,
     pub sockets: BTreeSet<SocketKind>,
     pub listening: BTreeSet<Listening>,
     pub steps: Steps,
@@ -51,6 +53,7 @@ impl Gathered {
             parents: HashMap::new(),
             files: HashMap::new(),
             calls: BTreeMap::new(),
+            arguments: None,
             sockets: BTreeSet::new(),
             listening: BTreeSet::new(),
             steps: Steps::default(),

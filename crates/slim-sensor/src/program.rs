@@ -85,6 +85,19 @@ pub struct CallsKey {
 // SAFETY: plain integers without padding.
 unsafe impl aya::Pod for CallsKey {}
 
+/// `struct argued_key` of the eBPF program: a call of the 64-bit ABI with the values of its arguments that matter.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ArguedKey {
+    pub process: u32,
+    pub phase: u16,
+    pub number: u16,
+    pub values: [u64; 2],
+}
+
+// SAFETY: plain integers without padding.
+unsafe impl aya::Pod for ArguedKey {}
+
 /// The loaded program. Detached and gone when dropped.
 pub struct Program {
     events: RingBuf<MapData>,
@@ -92,6 +105,7 @@ pub struct Program {
     phases: Array<MapData, u32>,
     drops: Array<MapData, u64>,
     calls: HashMap<MapData, CallsKey, CallSets>,
+    arguments: HashMap<MapData, ArguedKey, u8>,
     /// The one of the optional programs that the kernel takes.
     optional: Option<&'static str>,
     /// `None` once detached.
@@ -129,6 +143,7 @@ impl Program {
             phases: take(&mut ebpf, "phases", Array::try_from)?,
             drops: take(&mut ebpf, "drops", Array::try_from)?,
             calls: take(&mut ebpf, "system_calls", HashMap::try_from)?,
+            arguments: take(&mut ebpf, "arguments_seen", HashMap::try_from)?,
             optional,
             ebpf: None,
             missed: 0,
@@ -204,6 +219,12 @@ impl Program {
     /// The calls of all processes that still run, or whose end was not told.
     pub fn calls(&self) -> Vec<(CallsKey, CallSets)> {
         self.calls.iter().flatten().collect()
+    }
+
+    /// Every call whose arguments matter, with their values; `None` where there was no room for all of them.
+    pub fn arguments(&self) -> Option<Vec<ArguedKey>> {
+        let is_lost = self.phases.get(&2, 0).is_ok_and(|lost| lost != 0);
+        (!is_lost).then(|| self.arguments.keys().flatten().collect())
     }
 
     /// What was lost so far, by what it was. Complete only after detaching.

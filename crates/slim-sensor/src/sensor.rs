@@ -280,6 +280,7 @@ impl Observer for Sensor {
         for (key, sets) in core.program.calls() {
             core.gathered.add_calls(key, &sets);
         }
+        core.gathered.arguments = core.program.arguments();
         let gathered = std::mem::replace(&mut core.gathered, Gathered::new());
         let mounts = core.marks.as_ref().map(|marks| marks.root.mounts.clone()).unwrap_or_default();
         Ok(assembly::trace(gathered, self.settings.image.clone(), mounts))

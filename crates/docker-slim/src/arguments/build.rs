@@ -1,6 +1,8 @@
 //! Flags of `build` and of `profile`.
 
-use super::{CommonArguments, ImageArguments, KeepArguments, RecipeArguments, VerifyArguments};
+use super::{
+    CommonArguments, ImageArguments, KeepArguments, PolicyArguments, RecipeArguments, VerifyArguments,
+};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -53,6 +55,8 @@ pub struct BuildArguments {
     #[command(flatten)]
     pub keep: KeepArguments,
     #[command(flatten)]
+    pub policy: PolicyArguments,
+    #[command(flatten)]
     pub edits: ImageArguments,
 }
 
@@ -63,4 +67,6 @@ pub struct ProfileArguments {
     /// Also write the trace to this file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub trace_out: Option<PathBuf>,
+    #[command(flatten)]
+    pub policy: PolicyArguments,
 }

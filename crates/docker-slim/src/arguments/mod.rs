@@ -10,6 +10,7 @@ mod global;
 mod http;
 mod image;
 mod keep;
+mod policy;
 mod probe;
 mod recipe;
 mod registry;
@@ -28,6 +29,9 @@ pub use global::{EngineName, GlobalArguments, LogFormat, LogLevel, OutputFormat}
 pub use http::HttpArguments;
 pub use image::ImageArguments;
 pub use keep::{KeepArguments, KeepLevel};
+pub use policy::{
+    PolicyArguments, PolicyCommand, PolicyCommandArguments, PolicyForm, PolicyShowArguments, SeccompChoice,
+};
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
 pub use registry::{
@@ -70,6 +74,8 @@ pub enum Command {
     Explain(ExplainArguments),
     /// Shows how two images, traces or keep files differ: paths, contents, modes, owners; system calls of traces.
     Diff(DiffArguments),
+    /// Shows what a slim image may do and why, and writes its profile for other programs.
+    Policy(PolicyCommandArguments),
     /// Merges, shows and compares traces: what `profile --trace-out` wrote, and `build --from-trace` takes.
     Trace(TraceArguments),
     /// Runs an image of the embedded engine's store in the foreground; flags as `docker run`.

@@ -12,6 +12,7 @@ mod explain;
 mod fat_image;
 mod metadata;
 mod output;
+mod policy;
 mod probe;
 mod pull;
 mod push;
@@ -53,6 +54,7 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Probe(arguments) => probe::run(global, &arguments),
         Command::Explain(arguments) => explain::run(global, &arguments),
         Command::Diff(arguments) => diff::run(global, &arguments),
+        Command::Policy(arguments) => policy::run(global, &arguments),
         Command::Trace(arguments) => trace::run(global, &arguments),
         Command::Run(arguments) => run::run(global, &arguments),
         Command::Store(arguments) => store::run(global, &arguments),

@@ -10,6 +10,7 @@ mod http;
 mod image;
 mod keep;
 mod outputs;
+mod policy;
 mod probe;
 mod recipe;
 mod registry;
@@ -21,6 +22,7 @@ mod verify;
 pub use diff::Side;
 pub use endpoint::{endpoint_inputs, flags_name_an_address, names_an_address, podman_sockets};
 pub use explain::{Question, explain};
+pub use policy::{policy_show, read_policy};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
 pub use registry::{Pull, copy, pull, push, serve};
@@ -77,6 +79,7 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
     work.settings.edits = image::edits(&arguments.edits)?;
     work.settings.keep = keep::settings(&arguments.keep)?;
     work.settings.verify = verify::settings(&arguments.verify)?;
+    policy::apply(&arguments.policy, &mut work.settings);
     work.settings.from_trace = arguments.from_trace.as_deref().map(read_trace).transpose()?.map(Arc::new);
     Ok(work)
 }
@@ -89,6 +92,7 @@ pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result
     let fat_image = FatImage::at(recipe::target(&arguments.common)?, arguments.common.pull)?;
     let mut work = common(global, &arguments.common, fat_image)?;
     work.settings.trace_out.clone_from(&arguments.trace_out);
+    policy::apply(&arguments.policy, &mut work.settings);
     Ok(work)
 }
 
@@ -135,6 +139,8 @@ fn common(
         exercise: exercise::settings(&arguments.exercise, &arguments.http)?,
         observer: observer(arguments.observer),
         keep: keep::usual(),
+        seccomp: slim_policy::Mode::default(),
+        seccomp_arguments: false,
         verify: Verify::default(),
         show_container_logs: arguments.show_clogs,
         stop_grace: STOP_GRACE,
@@ -219,6 +225,9 @@ mod tests {
         assert_eq!(of(&["--verify-rounds=7"]).settings.verify.rounds, 7);
         assert!(of(&["--remove-file-artifacts"]).remove_artifacts && !of(&[]).remove_artifacts);
         assert_eq!(of(&["--new-workdir=/w"]).settings.edits.workdir.as_deref(), Some("/w"));
+        assert_eq!(of(&["--seccomp=strict"]).settings.seccomp, slim_policy::Mode::Strict);
+        assert_eq!(of(&[]).settings.seccomp, slim_policy::Mode::Balanced);
+        assert!(of(&["--seccomp-args"]).settings.seccomp_arguments);
         assert!(of(&["--include-shell"]).settings.keep.include_shell);
         assert!(of(&[]).settings.from_trace.is_none());
         let written = of(&["--output=oci:a", "--output=docker-daemon:b", "--compression=zstd"]);

@@ -100,7 +100,7 @@ impl Look<'_> {
             Kind::Plain | Kind::Move => {
                 [call.first, call.second].into_iter().filter_map(|what| self.argument(what)).collect()
             }
-            Kind::Socket | Kind::Listen | Kind::Prctl | Kind::Seccomp => Vec::new(),
+            Kind::Socket | Kind::Listen | Kind::Prctl | Kind::Seccomp | Kind::Argued => Vec::new(),
         }
     }
 
