@@ -34,7 +34,7 @@ pub use mounts::{Mount, MountSource};
 pub use ports::{Protocol, PublishPort};
 pub use run::{Run, Sweep, TEMPORARY_REPOSITORY, remove_run, sweep};
 pub use slim_dial::resolve;
-pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Overrides, Security, SpecError};
+pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Limits, Overrides, Security, SpecError};
 pub use streams::{Attached, Diagnostics};
 
 /// Finds the engine that is meant and agrees on a version of the API with it.

@@ -103,7 +103,7 @@ fn entered(folder: &Path, request: &Request) -> NotRun {
         let record = Folder::new(folder).record()?;
         let pid = running(folder)?;
         let mut kinds = vec![("ipc", CloneFlags::CLONE_NEWIPC), ("uts", CloneFlags::CLONE_NEWUTS)];
-        if record.network == Network::Own {
+        if record.network != Network::Host {
             kinds.push(("net", CloneFlags::CLONE_NEWNET));
         }
         if control_group::is_unified() {

@@ -6,8 +6,8 @@
 //! those of runc (`slim-policy/runtimes`), so that a profile that starts under Docker starts here. What allocates or
 //! looks something up comes before the filter.
 
-use super::seccomp;
 use super::users::User;
+use super::{apparmor, seccomp};
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use libcontainer::syscall::syscall::create_syscall;
 use nix::sys::signal::{SigHandler, Signal};
@@ -32,6 +32,8 @@ pub(super) struct Program {
     pub capabilities: Vec<String>,
     pub seccomp: Option<LinuxSeccomp>,
     pub no_new_privileges: bool,
+    /// Name of an AppArmor profile.
+    pub apparmor: Option<String>,
 }
 
 /// Why a program cannot be run, as Docker's runtime says it.
@@ -109,6 +111,8 @@ impl Program {
         for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
             if is_pipe(stream) {
                 rustix::fs::fchown(stream, Some(uid), Some(gid))?;
+            } else if rustix::termios::isatty(stream) {
+                rustix::fs::fchown(stream, Some(uid), None)?;
             }
         }
         create_syscall().close_range(0).map_err(io::Error::other)?;
@@ -117,6 +121,9 @@ impl Program {
         raise_file_limit()?;
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true)?;
+        }
+        if let Some(profile) = &self.apparmor {
+            apparmor::apply_at_exec(profile)?;
         }
         Ok(self.user.groups.iter().map(|group| Gid::from_raw(*group)).collect())
     }
@@ -245,6 +252,7 @@ mod tests {
             capabilities: Vec::new(),
             seccomp: None,
             no_new_privileges: false,
+            apparmor: None,
         }
     }
 
