@@ -18,7 +18,7 @@ pub fn with_embedded<T>(
     command: &str,
     work: impl AsyncFnOnce(EmbeddedEngine) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let is_other = matches!(global.engine, EngineName::Docker | EngineName::Podman);
+    let is_other = matches!(global.engine, Some(EngineName::Docker | EngineName::Podman));
     if is_other || settings::flags_name_an_address(global) {
         let failure =
             Failure::usage(format!("{command} with another engine: this command is the embedded engine's"));
