@@ -227,7 +227,7 @@ mod tests {
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + 7_300);
         insta::assert_snapshot!(table(&[one], now), @r"
-        CONTAINER ID   IMAGE   COMMAND                    CREATED       STATUS       PORTS                     NAME
+        CONTAINER ID   IMAGE   COMMAND                    CREATED       STATUS       PORTS                    NAME
         0123456789ab   app:1   /bin/server --with=many…   2 hours ago   exited (3)   127.0.0.1:8080->80/udp   web
         ");
     }

@@ -141,8 +141,8 @@ mod tests {
         );
         assert!(spec.tty && spec.standard_input && spec.remove_at_end && spec.name.unwrap() == "n");
         assert!(!of(&["--rm", "x"]).unwrap().remove_at_end, "it is removed by whoever waits for it");
-        for wrong in [["-m", "x"], ["-m", "0"], ["--cpus", "0"], ["--cpus", "-1"]] {
-            assert!(of(&[wrong[0], wrong[1], "x"]).is_err(), "{wrong:?}");
+        for wrong in ["--memory=x", "--memory=0", "--cpus=0", "--cpus=-1"] {
+            assert!(of(&[wrong, "x"]).is_err(), "{wrong:?}");
         }
         assert_eq!((bytes("7"), bytes("2kb"), bytes("1G")), (Some(7), Some(2048), Some(1 << 30)));
     }
