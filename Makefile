@@ -1,7 +1,7 @@
 # Everything a person or a CI job does with this repository.
 #
 #   make         builds ./docker-slim
-#   make demo    the walkthrough, from nothing, on a real Docker Engine
+#   make demo    the walkthrough, from nothing: without any engine, and with Docker where it is there
 #   make test    formatting, clippy, unit, property and end-to-end tests
 #   make corpus  every sample at every exercise and keep level, checked plain and under its profile
 #   make bench   throughput under observation against untouched; whole builds against by hand; registries against skopeo

@@ -36,7 +36,7 @@ pub use ports::{Protocol, PublishPort};
 pub use run::{Run, Sweep, TEMPORARY_REPOSITORY, remove_run, sweep};
 pub use sidecar::{RunningSidecar, SidecarSpec, prune_sidecars, start_sidecar};
 pub use slim_dial::resolve;
-pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Overrides, Security, SpecError};
+pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Limits, Overrides, Security, SpecError};
 pub use streams::{Attached, Diagnostics};
 
 /// Finds the engine that is meant and agrees on a version of the API with it.

@@ -121,6 +121,17 @@ pub struct Security {
     pub tmpfs: BTreeMap<String, String>,
 }
 
+/// What a container may take; `None`: as much as there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<i64>,
+    /// Billionths of a processor.
+    pub nano_cpus: Option<i64>,
+    /// Processes and threads at a time.
+    pub pids: Option<i64>,
+}
+
 /// One container to make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerSpec {
@@ -139,6 +150,9 @@ pub struct ContainerSpec {
     /// Open standard input, and end it when the one that attached ends it.
     pub standard_input: bool,
     pub tty: bool,
+    /// Remove the container when it has ended.
+    pub remove_at_end: bool,
+    pub limits: Limits,
 }
 
 impl ContainerSpec {

@@ -3,6 +3,7 @@
 
 mod build;
 mod container;
+mod containers;
 mod diff;
 mod exercise;
 mod explain;
@@ -22,6 +23,7 @@ mod verify;
 
 pub use build::{BuildArguments, Compression, LayerChoice, ProfileArguments};
 pub use container::ContainerArguments;
+pub use containers::{ExecArguments, LogsArguments, PsArguments, RmArguments, StartArguments, StopArguments};
 pub use diff::{DiffArguments, DifferenceArguments};
 pub use exercise::ExerciseArguments;
 pub use explain::{ByArgument, ExplainArguments};
@@ -78,8 +80,20 @@ pub enum Command {
     Policy(PolicyCommandArguments),
     /// Merges, shows and compares traces: what `profile --trace-out` wrote, and `build --from-trace` takes.
     Trace(TraceArguments),
-    /// Runs an image of the embedded engine's store in the foreground; flags as `docker run`.
+    /// Runs an image of the embedded engine's store; flags as `docker run`.
     Run(Box<RunArguments>),
+    /// Lists the embedded engine's containers.
+    Ps(PsArguments),
+    /// Shows what a container of the embedded engine wrote.
+    Logs(LogsArguments),
+    /// Starts containers of the embedded engine that have ended, or never ran.
+    Start(StartArguments),
+    /// Runs a command in a container of the embedded engine.
+    Exec(ExecArguments),
+    /// Stops containers of the embedded engine.
+    Stop(StopArguments),
+    /// Removes containers of the embedded engine with their anonymous volumes.
+    Rm(RmArguments),
     /// The images of the embedded engine, which needs no daemon: lists, imports, removes.
     Store(StoreArguments),
     /// Fetches an image from a registry into an OCI layout or a docker-archive; no engine is needed.

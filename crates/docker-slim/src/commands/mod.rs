@@ -4,6 +4,7 @@ mod build;
 mod choice;
 mod collector;
 mod completion;
+mod containers;
 mod copy;
 mod diff;
 mod difference;
@@ -57,6 +58,12 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Policy(arguments) => policy::run(global, &arguments),
         Command::Trace(arguments) => trace::run(global, &arguments),
         Command::Run(arguments) => run::run(global, &arguments),
+        Command::Ps(arguments) => containers::list(global, &arguments),
+        Command::Logs(arguments) => containers::logs(global, &arguments),
+        Command::Start(arguments) => containers::start(global, &arguments),
+        Command::Exec(arguments) => containers::execute(global, &arguments),
+        Command::Stop(arguments) => containers::stop(global, &arguments),
+        Command::Rm(arguments) => containers::remove(global, &arguments),
         Command::Store(arguments) => store::run(global, &arguments),
         Command::Pull(arguments) => pull::run(global, &arguments),
         Command::Push(arguments) => push::run(global, &arguments),

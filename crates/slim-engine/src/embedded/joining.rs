@@ -105,7 +105,7 @@ fn entered(folder: &Path, request: &Request) -> NotRun {
         let pid = running(folder)?;
         let supervisor = telling::connect(&Folder::new(folder), Who::Joining)?;
         let mut kinds = vec![("ipc", CloneFlags::CLONE_NEWIPC), ("uts", CloneFlags::CLONE_NEWUTS)];
-        if record.network == Network::Own {
+        if record.network != Network::Host {
             kinds.push(("net", CloneFlags::CLONE_NEWNET));
         }
         if control_group::is_unified() {

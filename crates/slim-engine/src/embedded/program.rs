@@ -7,9 +7,9 @@
 //! looks something up comes before the filter.
 
 use super::filter::{self, Instruction};
-use super::seccomp;
 use super::telling::Supervisor;
 use super::users::User;
+use super::{apparmor, seccomp};
 use libcontainer::syscall::syscall::create_syscall;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::{Gid, Uid};
@@ -35,6 +35,8 @@ pub(super) struct Program {
     /// Who is told of its calls.
     pub supervisor: Option<Supervisor>,
     pub no_new_privileges: bool,
+    /// Name of an AppArmor profile.
+    pub apparmor: Option<String>,
 }
 
 /// Why a program cannot be run, as Docker's runtime says it.
@@ -112,6 +114,8 @@ impl Program {
         for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
             if is_pipe(stream) {
                 rustix::fs::fchown(stream, Some(uid), Some(gid))?;
+            } else if rustix::termios::isatty(stream) {
+                rustix::fs::fchown(stream, Some(uid), None)?;
             }
         }
         create_syscall().close_range(0).map_err(io::Error::other)?;
@@ -120,6 +124,9 @@ impl Program {
         raise_file_limit()?;
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true)?;
+        }
+        if let Some(profile) = &self.apparmor {
+            apparmor::apply_at_exec(profile)?;
         }
         Ok(self.user.groups.iter().map(|group| Gid::from_raw(*group)).collect())
     }
@@ -268,6 +275,7 @@ mod tests {
             seccomp: None,
             supervisor: None,
             no_new_privileges: false,
+            apparmor: None,
         }
     }
 

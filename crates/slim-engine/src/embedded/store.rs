@@ -448,6 +448,15 @@ impl Store {
         Folder::new(self.root.join("containers").join(id))
     }
 
+    /// Held while a container of a new name is made, so that no two have one name.
+    pub(super) fn name_lock(&self) -> Result<Held> {
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("names.lock"));
+        let file = file.map_err(|error| self.failed("lock", error))?;
+        file.lock().map_err(|error| self.failed("lock", error))?;
+        Ok(Held(file))
+    }
+
     /// Makes a container's folder with its files: it is there whole or not at all. The lock is held shared.
     pub(super) fn make_container(&self, record: &Record, state: &State) -> io::Result<()> {
         let incoming = Folder::new(self.root.join("containers").join(format!("{INCOMING}{}", record.id)));

@@ -143,7 +143,7 @@ pub(super) fn hold(supervisor: &Supervisor, program: Process) {
         // Nothing is ever said: this comes back when the other end is closed.
         let ended = (&*connection).read(&mut [0]);
         tracing::debug!(?ended, "the supervisor is gone");
-        let _ = super::send(program, libc::SIGKILL);
+        let _ = super::signals::send(program, libc::SIGKILL);
     });
 }
 
