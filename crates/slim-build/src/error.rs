@@ -37,6 +37,8 @@ pub enum BuildError {
     },
     #[error("{0}")]
     Output(String),
+    #[error(transparent)]
+    NotCarried(#[from] crate::settings::NotCarried),
     #[error("{0}")]
     Usage(String),
     #[error("finish: interrupted")]
@@ -57,6 +59,7 @@ impl BuildError {
             Self::ContainerDied { .. } => 5,
             Self::Exercise { .. } => 6,
             Self::Verification { .. } => 7,
+            Self::NotCarried(error) => error.exit_code,
             Self::Interrupted => 130,
             Self::Bug(_) => 1,
         }
@@ -69,6 +72,7 @@ impl BuildError {
             Self::Engine(error) => error.hint(),
             Self::Sensor(error) => error.hint(),
             Self::Exercise { hint, .. } => hint.clone(),
+            Self::NotCarried(error) => error.hint.clone(),
             Self::ContainerDied { .. } => Some(
                 "try `docker run` with the same image; settings it needs go in with --env, --mount, --cmd, --entrypoint"
                     .to_owned(),

@@ -10,6 +10,7 @@ mod difference;
 mod documentation;
 mod explain;
 mod fat_image;
+mod images;
 mod metadata;
 mod output;
 mod probe;
@@ -19,6 +20,7 @@ mod registry;
 mod run;
 mod store;
 mod trace;
+mod transfer;
 mod version;
 mod with_engine;
 mod with_registry;
@@ -55,6 +57,7 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Trace(arguments) => trace::run(global, &arguments),
         Command::Run(arguments) => run::run(global, &arguments),
         Command::Store(arguments) => store::run(global, &arguments),
+        Command::Images(arguments) => images::run(global, &arguments),
         Command::Pull(arguments) => pull::run(global, &arguments),
         Command::Push(arguments) => push::run(global, &arguments),
         Command::Copy(arguments) => copy::run(global, &arguments),

@@ -7,6 +7,8 @@
     reason = "a test's failure is a panic, and it says why it is skipped"
 )]
 
+pub mod served;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
