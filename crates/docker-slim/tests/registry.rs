@@ -252,7 +252,10 @@ fn the_embedded_engines_store_is_a_place_like_others() {
         "one image, three names"
     );
     assert_eq!((&image["engine"], &image["slim"]), (&"embedded".into(), &true.into()));
-    stored(&["store", "rm", &name, "imported:3", "other.slim:2"]);
+    // The same image with another manifest is still one image by its id.
+    let again = stored(&["store", "import", "x.tar", "--tag=again:4"]);
+    assert!(again.contains("again:4"), "{again}");
+    stored(&["store", "rm", &name, "imported:3", "other.slim:2", "again:4"]);
     assert_eq!(stored(&["images"]), "");
     assert_eq!(std::fs::read_dir(folder.path().join("store/layers")).unwrap().count(), 0);
 }

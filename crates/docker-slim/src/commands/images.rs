@@ -105,9 +105,9 @@ mod tests {
     fn every_name_has_its_line_and_slim_ones_say_so() {
         insta::assert_snapshot!(table(&[row(&["app.slim:1", "b:latest"], true), row(&[], false)]), @r"
         NAME        ID                 SIZE  ENGINE    SLIM
-        app.slim:1  0123456789ab     5.0 MB  docker    yes
-        b:latest    0123456789ab     5.0 MB  docker    yes
-        <none>      0123456789ab     5.0 MB  docker
+        app.slim:1  0123456789ab    5.00 MB  docker    yes
+        b:latest    0123456789ab    5.00 MB  docker    yes
+        <none>      0123456789ab    5.00 MB  docker
         ");
     }
 

@@ -82,8 +82,9 @@ mod tests {
     #[test]
     fn other_places_are_refused_with_what_to_write() {
         let digest = format!("oci:a@{}", slim_image::Digest::of("x"));
+        let in_registry = digest.replace("oci:", "docker://");
         for (text, hint) in [
-            (&digest.replace("oci:", "docker://"), "behind a colon"),
+            (in_registry.as_str(), "behind a colon"),
             ("./new", "oci:DIRECTORY"),
             ("name:1", "--tag"),
             (&digest, "behind a colon"),

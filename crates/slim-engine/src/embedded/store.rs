@@ -312,13 +312,15 @@ impl Store {
             }
         }
         let mut begin = images.into_iter().filter(|image| is_id && image.id.hex().starts_with(digits));
-        match (begin.next(), begin.next()) {
-            (Some(_), Some(_)) => Err(EngineError::ImageNotFound {
+        let first = begin.next();
+        // One image may be there with several manifests: as a registry packs its layers, and as a build does.
+        if begin.any(|other| first.as_ref().is_some_and(|first| first.id != other.id)) {
+            return Err(EngineError::ImageNotFound {
                 reference: reference.to_owned(),
                 reason: "several images of the store have an id that begins like this".to_owned(),
-            }),
-            (found, _) => Ok(found),
+            });
         }
+        Ok(first)
     }
 
     /// The same; that there is none is an error.
@@ -375,8 +377,11 @@ impl Store {
     /// No such image; a container that needs it.
     pub fn remove(&self, reference: &str) -> Result<()> {
         let held = self.alone()?;
-        let image = self.get(reference)?;
-        self.remove_held(&image, &held)
+        let id = self.get(reference)?.id;
+        while let Some(image) = self.find(&id.to_string())? {
+            self.remove_held(&image, &held)?;
+        }
+        Ok(())
     }
 
     fn remove_held(&self, image: &StoredImage, held: &Held) -> Result<()> {
@@ -609,7 +614,8 @@ impl Receiving {
         if name.is_some() {
             self.store.take(|it| it.digest == manifest.digest && it.ref_name().is_none())?;
         }
-        self.store.get(&image.id.to_string())
+        let taken = self.store.images()?.into_iter().find(|it| it.manifest.digest == manifest.digest);
+        taken.ok_or_else(|| self.store.failed("find the image in", "its index does not name it"))
     }
 }
 
