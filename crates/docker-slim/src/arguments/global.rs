@@ -14,9 +14,9 @@ pub struct GlobalArguments {
     #[arg(long, global = true, value_name = "FOLDER")]
     pub state_path: Option<PathBuf>,
     /// Which engine runs containers; `auto`: the one that has the image (Docker, Podman, the embedded one), else the first that
-    /// answers, else the embedded one.
-    #[arg(long, global = true, value_enum, default_value_t = EngineName::Auto)]
-    pub engine: EngineName,
+    /// answers, else the embedded one [default: auto].
+    #[arg(long, global = true, value_enum, num_args = 0..=1, default_missing_value = "auto", value_name = "ENGINE")]
+    pub engine: Option<EngineName>,
     /// Folder of the embedded engine's images and containers.
     #[arg(long, global = true, value_name = "FOLDER", default_value = "/var/lib/docker-slim")]
     pub store_root: PathBuf,

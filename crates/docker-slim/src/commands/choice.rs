@@ -30,7 +30,7 @@ pub async fn choose(
     terminal: &Terminal,
 ) -> Result<Box<dyn Engine>, Failure> {
     if let Wanted::HeldBy(kind) = wanted {
-        let is_said = match global.engine {
+        let is_said = match global.engine.unwrap_or(EngineName::Auto) {
             EngineName::Auto => true,
             EngineName::Docker => kind == EngineKind::Docker,
             EngineName::Podman => kind == EngineKind::Podman,
@@ -45,7 +45,7 @@ pub async fn choose(
         };
     }
     let inputs = settings::endpoint_inputs(global)?;
-    match global.engine {
+    match global.engine.unwrap_or(EngineName::Auto) {
         EngineName::Embedded => of_kind(global, EngineKind::Embedded).await,
         EngineName::Docker => slim_engine::connect(&inputs).await.map_err(failed),
         EngineName::Podman => of_kind(global, EngineKind::Podman).await,
@@ -148,7 +148,9 @@ pub async fn of_kind(global: &GlobalArguments, kind: EngineKind) -> Result<Box<d
 /// Every engine that answers, or the one that the flags say; the embedded one where it has a store.
 pub async fn all(global: &GlobalArguments) -> Result<Vec<Box<dyn Engine>>, Failure> {
     let inputs = settings::endpoint_inputs(global)?;
-    if global.engine != EngineName::Auto || settings::names_an_address(global, &inputs) {
+    if global.engine.is_some_and(|engine| engine != EngineName::Auto)
+        || settings::names_an_address(global, &inputs)
+    {
         return Ok(vec![choose(global, Wanted::Any, &Terminal::new(true)).await?]);
     }
     let mut engines = Vec::new();
