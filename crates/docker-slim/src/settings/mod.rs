@@ -234,7 +234,7 @@ mod tests {
         assert!(of(&["--include-shell"]).settings.keep.include_shell);
         assert!(of(&[]).settings.from_trace.is_none());
         let written = of(&["--output=oci:a", "--output=docker-daemon:b", "--compression=zstd"]);
-        assert_eq!((written.settings.outputs.len(), written.elsewhere.len()), (2, 1));
+        assert_eq!((written.settings.outputs.len(), written.elsewhere.len()), (1, 1));
         assert_eq!(written.settings.packing, Packing::Zstd);
         assert_eq!(of(&[]).settings.packing, Packing::Gzip);
         assert_eq!(of(&["--layers=preserve"]).settings.layers, Layers::Preserve);
