@@ -4,7 +4,8 @@
 #   make demo    the walkthrough, from nothing: without any engine, and with Docker where it is there
 #   make test    formatting, clippy, unit, property and end-to-end tests
 #   make corpus  every sample at every exercise and keep level, checked plain and under its profile
-#   make bench   throughput under observation against untouched; whole builds against by hand; registries against skopeo
+#   make bench   throughput under observation against untouched; whole builds against by hand; registries against skopeo and
+#                umoci; bytes stored with preserved layers against flat ones
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -54,6 +55,7 @@ bench: prepare docker-slim
 	@benches/throughput
 	@benches/build
 	@benches/registry
+	@benches/layers
 
 clean:
 	$(CARGO) clean

@@ -44,7 +44,8 @@ pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
-    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, ObserverChoice, Output, Settings, Verify,
-    VerifyMode,
+    Carrier, ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, NotCarried, ObserverChoice, Output,
+    Settings, Verify, VerifyMode,
 };
 pub use state::{last_artifacts, write_whole};
+pub use stream::written_by;

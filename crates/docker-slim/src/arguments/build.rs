@@ -34,7 +34,8 @@ pub struct BuildArguments {
     #[arg(long, value_name = "NAME", help_heading = None)]
     pub tag: Vec<String>,
     /// Also write the slim image there, once it is verified: `oci:DIRECTORY[:TAG]`, `oci-archive:FILE[:TAG]`,
-    /// `docker-archive:FILE[:NAME]`, `dir:DIRECTORY`, `docker-daemon:NAME`, `podman:NAME`; may be given several times.
+    /// `docker-archive:FILE[:NAME]`, `dir:DIRECTORY`, `docker://NAME[:TAG]` in a registry, `docker-daemon:NAME`, `podman:NAME`,
+    /// `containerd:NAME`, `embedded:NAME`; may be given several times.
     #[arg(long, value_name = "PLACE", help_heading = None)]
     pub output: Vec<String>,
     /// How the layers are packed that --output writes. A docker-archive's never are, as `docker save` has it.

@@ -10,6 +10,7 @@ mod explain;
 mod global;
 mod http;
 mod image;
+mod images;
 mod keep;
 mod policy;
 mod probe;
@@ -30,6 +31,7 @@ pub use explain::{ByArgument, ExplainArguments};
 pub use global::{EngineName, GlobalArguments, LogFormat, LogLevel, OutputFormat};
 pub use http::HttpArguments;
 pub use image::ImageArguments;
+pub use images::ImagesArguments;
 pub use keep::{KeepArguments, KeepLevel};
 pub use policy::{
     PolicyArguments, PolicyCommand, PolicyCommandArguments, PolicyForm, PolicyShowArguments, SeccompChoice,
@@ -40,9 +42,9 @@ pub use registry::{
     ClientArguments, CopyArguments, PlatformArguments, PullArguments, PushArguments, RegistryArguments,
     RegistryCommand, ServeArguments,
 };
-pub use run::RunArguments;
+pub use run::{PullPolicy, RunArguments};
 pub use source::{CommonArguments, ObserverName};
-pub use store::{StoreArguments, StoreCommand};
+pub use store::{ImportArguments, StoreArguments, StoreCommand};
 pub use trace::{MergeArguments, ShowArguments, TraceArguments, TraceCommand, TraceDiffArguments};
 pub use verify::{VerifyArguments, VerifyMode};
 
@@ -96,11 +98,14 @@ pub enum Command {
     Rm(RmArguments),
     /// The images of the embedded engine, which needs no daemon: lists, imports, removes.
     Store(StoreArguments),
-    /// Fetches an image from a registry into an OCI layout or a docker-archive; no engine is needed.
+    /// Lists the images of all engines that answer, and which of them are slim.
+    Images(ImagesArguments),
+    /// Fetches an image from a registry into an engine, or to where --output says; no engine is needed for that.
     Pull(PullArguments),
-    /// Brings an image from an OCI layout into a registry; no engine is needed.
+    /// Brings an image from an engine or from files into a registry.
     Push(PushArguments),
-    /// Copies an image from registry to registry, a whole index unless --platform is given; nothing is stored here.
+    /// Copies an image from any place to any other, a whole index unless --platform is given. From registry to registry nothing
+    /// is stored here.
     Copy(CopyArguments),
     /// Our own registry.
     Registry(RegistryArguments),

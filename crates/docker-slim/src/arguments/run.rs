@@ -1,7 +1,18 @@
 //! Flags of `run`. Their names are `docker run`'s.
 
-use clap::Args;
+use super::ClientArguments;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+
+/// When an image is fetched from its registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PullPolicy {
+    /// Always, whether the store has it or not.
+    Always,
+    /// Where the store does not have it.
+    Missing,
+    Never,
+}
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
@@ -79,7 +90,17 @@ pub struct RunArguments {
     /// Processes and threads at most.
     #[arg(long, value_name = "NUMBER")]
     pub pids_limit: Option<i64>,
-    /// Name, id or beginning of an id of an image in the store.
+    /// Whether the image is fetched from its registry.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = PullPolicy::Missing)]
+    pub pull: PullPolicy,
+    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
+    /// times.
+    #[arg(long, value_name = "REGISTRY=MIRROR", help_heading = "Registries")]
+    pub registry_mirror: Vec<String>,
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// The image: name, id or beginning of an id in the store, a name in a registry, or any place that `docker-slim copy`
+    /// reads.
     pub image: String,
     /// Instead of the image's CMD.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -1,6 +1,6 @@
 //! Flags that `build` and `profile` share.
 
-use super::{ContainerArguments, ExerciseArguments, HttpArguments};
+use super::{ClientArguments, ContainerArguments, ExerciseArguments, HttpArguments};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -22,14 +22,14 @@ pub enum ObserverName {
 #[derive(Debug, Args)]
 pub struct CommonArguments {
     /// The fat image: name or id, or a place: `oci:DIRECTORY[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`,
-    /// `dir:DIRECTORY`, `docker-daemon:NAME`, `podman:NAME`, `docker://NAME`, or a path to one of these files. With
-    /// --dockerfile: the folder that it is built in.
+    /// `dir:DIRECTORY`, `docker://NAME[:TAG][@DIGEST]` in a registry, `docker-daemon:NAME`, `podman:NAME`, `containerd:NAME`,
+    /// `embedded:NAME`, or a path to one of these files. With --dockerfile: the folder that it is built in.
     #[arg(value_name = "IMAGE")]
     pub image: Option<String>,
     /// The fat image: name or id (the same as the argument).
     #[arg(long, value_name = "IMAGE")]
     pub target: Option<String>,
-    /// Pull the fat image where the engine does not hold it.
+    /// Fetch the fat image from the registry that its name says where the engine does not hold it.
     #[arg(long, default_value_t = true)]
     pub pull: bool,
     /// Which image of a multi-platform one, as in `linux/arm64`; what any other must be for [default: this machine's].
@@ -50,6 +50,13 @@ pub struct CommonArguments {
     /// Show the container's log when it has stopped.
     #[arg(long)]
     pub show_clogs: bool,
+
+    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
+    /// times.
+    #[arg(long, value_name = "REGISTRY=MIRROR", help_heading = "Registries")]
+    pub registry_mirror: Vec<String>,
+    #[command(flatten)]
+    pub client: ClientArguments,
 
     #[command(flatten)]
     pub exercise: ExerciseArguments,

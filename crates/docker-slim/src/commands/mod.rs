@@ -11,6 +11,7 @@ mod difference;
 mod documentation;
 mod explain;
 mod fat_image;
+mod images;
 mod metadata;
 mod output;
 mod policy;
@@ -22,6 +23,7 @@ mod run;
 mod sidecar;
 mod store;
 mod trace;
+mod transfer;
 mod version;
 mod with_engine;
 mod with_registry;
@@ -65,6 +67,7 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Stop(arguments) => containers::stop(global, &arguments),
         Command::Rm(arguments) => containers::remove(global, &arguments),
         Command::Store(arguments) => store::run(global, &arguments),
+        Command::Images(arguments) => images::run(global, &arguments),
         Command::Pull(arguments) => pull::run(global, &arguments),
         Command::Push(arguments) => push::run(global, &arguments),
         Command::Copy(arguments) => copy::run(global, &arguments),

@@ -1,17 +1,24 @@
 //! `docker-slim run`: a container of the embedded engine, in the foreground or detached.
 
 use super::containers::{failed, with_embedded};
-use crate::arguments::{GlobalArguments, RunArguments};
+use super::transfer::{Destination, Source, Transfer, no_form};
+use super::with_registry::Bars;
+use crate::arguments::{GlobalArguments, PullPolicy, RunArguments};
 use crate::console::{self, RawTerminal};
 use crate::failure::Failure;
 use crate::outside::Outside;
-use crate::settings;
+use crate::settings::{self, Selected, is_id};
 use slim_build::{BuildError, Person};
 use slim_engine::embedded::{Control, Streams};
 use slim_engine::{ContainerId, ContainerSpec, EmbeddedEngine, Engine, EngineError};
+use slim_image::Location;
+use slim_image::location::{EngineKind, LocationError};
+use slim_image::reference::ReferenceError;
+use slim_registry::{Client, ClientSettings};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -22,7 +29,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Runs it; its exit code is ours, if we wait for it.
 pub fn run(global: &GlobalArguments, arguments: &RunArguments) -> Result<(), Failure> {
     let run = settings::this_run()?;
-    let mut spec = settings::run(arguments)?;
+    let settings::RunSettings { mut spec, pull, client } = settings::run(arguments)?;
     if arguments.interactive && arguments.tty && !arguments.detach && !console::is_there() {
         let failure = Failure::usage("hand a terminal on: standard input is none");
         return Err(failure.with_hint("leave -t away where input is piped"));
@@ -36,12 +43,13 @@ pub fn run(global: &GlobalArguments, arguments: &RunArguments) -> Result<(), Fai
         for error in slim_engine::sweep(&engine, &run).await.errors {
             tracing::warn!("could not remove what a dead run left: failed to {error}");
         }
+        let outside =
+            Outside::new().map_err(|error| BuildError::Bug(format!("install signal handlers: {error}")))?;
+        spec.image = image(global, &engine, &spec.image, pull, client, &outside).await?;
         let id = engine.create(&spec).await.map_err(failed)?;
         if arguments.detach {
             return detached(&engine, &id).await.map_err(failed);
         }
-        let outside =
-            Outside::new().map_err(|error| BuildError::Bug(format!("install signal handlers: {error}")))?;
         let ended = in_foreground(&engine, &id, &spec, &outside).await;
         let never_ran = matches!(ended, Err(EngineError::StartFailed { .. }));
         let removed = if is_ours || never_ran { engine.remove(&id, true).await } else { Ok(()) };
@@ -64,6 +72,50 @@ async fn detached(engine: &EmbeddedEngine, id: &ContainerId) -> Result<i64, Engi
     // Nobody is left to be told when stdout is closed.
     let _ = writeln!(io::stdout().lock(), "{id}");
     Ok(0)
+}
+
+/// Brings the image into the store where it is to be brought; gives what it is called there.
+async fn image(
+    global: &GlobalArguments,
+    engine: &EmbeddedEngine,
+    text: &str,
+    pull: PullPolicy,
+    client: ClientSettings,
+    outside: &Outside,
+) -> Result<String, Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
+    let location: Location = text.parse().map_err(|error: LocationError| usage(&error))?;
+    let location = match location {
+        Location::Engine { engine: EngineKind::Embedded, name } => Location::Plain(name),
+        other => other,
+    };
+    let source = match location {
+        Location::Plain(name) => {
+            let is_there = engine.image_exists(&name).await.map_err(failed)?;
+            if pull == PullPolicy::Never || is_id(&name) || (is_there && pull == PullPolicy::Missing) {
+                return Ok(name);
+            }
+            let reference = name.parse().map_err(|error: ReferenceError| usage(&error))?;
+            Source::Registry(reference)
+        }
+        other => Source::at(global, other, async |name| Err(no_form(&name))).await?,
+    };
+    let bars = Arc::new(Bars::new(global.quiet));
+    let transfer = Transfer {
+        client: Client::new(client),
+        selected: Selected::default(),
+        scratch: engine.store().path().to_owned(),
+        bars: &bars,
+        outside,
+    };
+    let to = Destination::Store(engine.store().clone(), source.name());
+    let transferred = transfer.run(&source, &to).await;
+    bars.clear();
+    let digest = transferred?.descriptor.digest;
+    match source.name() {
+        Some(name) => Ok(name.to_string()),
+        None => engine.store().id_of(&digest).map(|id| id.to_string()).map_err(failed),
+    }
 }
 
 async fn in_foreground(

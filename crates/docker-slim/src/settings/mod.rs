@@ -9,7 +9,7 @@ mod files;
 mod http;
 mod image;
 mod keep;
-mod outputs;
+pub mod outputs;
 mod policy;
 mod probe;
 mod recipe;
@@ -25,18 +25,18 @@ pub use explain::{Question, explain};
 pub use policy::{policy_show, read_policy};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
-pub use registry::{Pull, copy, pull, push, serve};
-pub use run::run;
+pub use registry::{Copy, Import, Selected, client, copy, import, is_id, program, pull, push, serve};
+pub use run::{RunSettings, run};
 pub use trace::read_trace;
 
 use crate::arguments::{
     BuildArguments, CommonArguments, GlobalArguments, LayerChoice, ObserverName, ProfileArguments,
 };
 use crate::failure::Failure;
-use slim_build::{ConfigEdits, Layers, ObserverChoice, Reading, Settings, Verify};
+use slim_build::{ConfigEdits, Layers, ObserverChoice, Output, Reading, Settings, Verify};
 use slim_engine::Run;
-use slim_image::location::EngineKind;
-use slim_image::{Packing, Platform};
+use slim_image::{Location, Packing, Platform};
+use slim_registry::ClientSettings;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,8 +56,10 @@ pub struct Work {
     pub settings: Settings,
     /// How the fat image comes into the engine where it is not there.
     pub fat_image: FatImage,
-    /// Engines that the slim image shall go to, each with its name there: it must be the one that is used.
-    pub engines: Vec<(EngineKind, String)>,
+    /// How registries are talked to.
+    pub client: ClientSettings,
+    /// Where the slim image goes besides files: registries, engines.
+    pub elsewhere: Vec<Location>,
     /// Remove what lies below the state path when all is done.
     pub remove_artifacts: bool,
 }
@@ -69,8 +71,9 @@ pub struct Work {
 pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Work, Failure> {
     let mut work = common(global, &arguments.common, recipe::fat_image(global, arguments)?)?;
     work.settings.tags.clone_from(&arguments.tag);
-    let outputs::Outputs { outputs, engines } = outputs::outputs(&arguments.output)?;
-    (work.settings.outputs, work.engines) = (outputs, engines);
+    let outputs::Outputs { stored, elsewhere } = outputs::outputs(&arguments.output)?;
+    work.settings.outputs = stored.into_iter().map(Output::Stored).collect();
+    work.elsewhere = elsewhere;
     work.settings.layers = match arguments.layers {
         LayerChoice::Flat => Layers::Flat,
         LayerChoice::Preserve => Layers::Preserve,
@@ -109,7 +112,8 @@ pub fn reading(global: &GlobalArguments) -> Result<Reading, Failure> {
     })
 }
 
-fn state_path(global: &GlobalArguments) -> PathBuf {
+/// Folder that holds `.images`, and what is needed for a while.
+pub fn state_path(global: &GlobalArguments) -> PathBuf {
     global.state_path.clone().unwrap_or_else(|| PathBuf::from("."))
 }
 
@@ -129,6 +133,7 @@ fn common(
         platform: platform(arguments.platform.as_deref())?,
         tags: Vec::new(),
         outputs: Vec::new(),
+        carrier: None,
         packing: Packing::Gzip,
         layers: Layers::Flat,
         threads: outputs::threads(),
@@ -152,7 +157,15 @@ fn common(
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
     };
-    Ok(Work { settings, fat_image, engines: Vec::new(), remove_artifacts: arguments.remove_file_artifacts })
+    let mut client = client(&arguments.client)?;
+    client.mirrors = registry::mirrors(&arguments.registry_mirror)?;
+    Ok(Work {
+        settings,
+        fat_image,
+        client,
+        elsewhere: Vec::new(),
+        remove_artifacts: arguments.remove_file_artifacts,
+    })
 }
 
 fn observer(name: ObserverName) -> ObserverChoice {
@@ -231,7 +244,7 @@ mod tests {
         assert!(of(&["--include-shell"]).settings.keep.include_shell);
         assert!(of(&[]).settings.from_trace.is_none());
         let written = of(&["--output=oci:a", "--output=docker-daemon:b", "--compression=zstd"]);
-        assert_eq!((written.settings.outputs.len(), written.engines.len()), (2, 1));
+        assert_eq!((written.settings.outputs.len(), written.elsewhere.len()), (1, 1));
         assert_eq!(written.settings.packing, Packing::Zstd);
         assert_eq!(of(&[]).settings.packing, Packing::Gzip);
         assert_eq!(of(&["--layers=preserve"]).settings.layers, Layers::Preserve);

@@ -1,17 +1,33 @@
 //! Flags of `run` → the container.
 
 use super::files::read;
-use crate::arguments::RunArguments;
+use super::registry::{client, mirrors};
+use crate::arguments::{PullPolicy, RunArguments};
 use crate::failure::Failure;
 use slim_engine::spec::Security;
 use slim_engine::{ContainerSpec, Limits, Mount, Overrides, PublishPort};
+use slim_registry::ClientSettings;
 use std::env;
 
-/// The container that `run` makes.
+/// What `run` does.
+#[derive(Debug)]
+pub struct RunSettings {
+    pub spec: ContainerSpec,
+    pub pull: PullPolicy,
+    pub client: ClientSettings,
+}
+
+/// The settings of `run`.
 ///
 /// # Errors
 /// What is wrong with a flag, or a file of them.
-pub fn run(arguments: &RunArguments) -> Result<ContainerSpec, Failure> {
+pub fn run(arguments: &RunArguments) -> Result<RunSettings, Failure> {
+    let mut client = client(&arguments.client)?;
+    client.mirrors = mirrors(&arguments.registry_mirror)?;
+    Ok(RunSettings { spec: container(arguments)?, pull: arguments.pull, client })
+}
+
+fn container(arguments: &RunArguments) -> Result<ContainerSpec, Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
     let directory =
         env::current_dir().map_err(|error| Failure::usage(format!("find the working directory: {error}")))?;
@@ -114,7 +130,7 @@ mod tests {
     fn of(words: &[&str]) -> Result<ContainerSpec, Failure> {
         let arguments = parse_with(&[&["run"], words].concat(), &[]).unwrap().arguments;
         let Command::Run(run_arguments) = arguments.command else { panic!() };
-        run(&run_arguments)
+        run(&run_arguments).map(|run| run.spec)
     }
 
     #[test]

@@ -8,6 +8,7 @@
 )]
 
 pub mod embedded;
+pub mod served;
 
 use std::collections::BTreeSet;
 use std::fs;

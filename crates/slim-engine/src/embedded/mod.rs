@@ -39,11 +39,11 @@ mod users;
 pub use attaching::{Control, Size, Streams};
 pub use containers::Listed;
 pub use log::Stream;
-pub use store::{Pruned, Store, StoredImage};
+pub use store::{Pruned, Receiving, Store, StoredImage};
 
 use crate::engine::{
     Candidate, CandidateKind, ContainerId, ContainerState, Engine, EngineDescription, ExecResult, ExecSpec,
-    Logs, SupervisorSockets,
+    HeldImage, Login, Logs, SupervisorSockets,
 };
 use crate::error::EngineError;
 use crate::host;
@@ -300,10 +300,25 @@ impl Engine for EmbeddedEngine {
         .await
     }
 
-    async fn pull_image(&self, reference: &str) -> Result<()> {
+    async fn save_image(&self, reference: &str) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
+        let reference = reference.to_owned();
+        let file = self.blocking(move |this| this.store.archive(&reference)).await?;
+        Ok(Box::new(tokio::fs::File::from_std(file)))
+    }
+
+    async fn list_images(&self) -> Result<Vec<HeldImage>> {
+        self.blocking(|this| Ok(this.store.images()?.into_iter().map(StoredImage::into_held).collect())).await
+    }
+
+    fn store(&self) -> Option<&Store> {
+        Some(&self.store)
+    }
+
+    /// Whoever knows registries brings images into the store: see [`Store::receive`].
+    async fn pull_image(&self, reference: &str, _login: Option<&Login>) -> Result<()> {
         Err(EngineError::ImageNotFound {
             reference: reference.to_owned(),
-            reason: "the embedded engine's store does not hold it, and it does not pull images".to_owned(),
+            reason: format!("the store at {} has no image of this name", self.store.path().display()),
         })
     }
 
