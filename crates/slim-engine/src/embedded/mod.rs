@@ -19,6 +19,7 @@ mod store;
 mod users;
 
 pub use log::Stream;
+pub use seccomp::check_seccomp;
 pub use store::{Pruned, Store, StoredImage};
 
 use crate::engine::{
