@@ -121,6 +121,22 @@ fn what_is_made_in_shared_directories_is_allowed_as_it_was_built_and_in_own_ones
     assert!(!profile.contains("  /run/* rw") && !profile.contains("  /tmp/* rw"), "{profile}");
 }
 
+/// Found under enforcement: eight kept files of /etc had let the program read /etc/shadow.
+#[test]
+fn many_kept_files_are_one_rule_in_a_directory_of_the_programs_own_only() {
+    let mut inputs = Inputs::new("app");
+    for number in 0..20 {
+        for directory in ["/etc", "/srv/data"] {
+            let path = ImagePath::from(format!("{directory}/{number}").as_str());
+            inputs.paths.insert(path, KeptKind::File { elf: false, run: false, privileged: false });
+        }
+    }
+    let profile = apparmor(&Trace::empty("sha256:0"), &inputs);
+    assert!(profile.contains("  /srv/data/* r,\n") && profile.contains("  /etc/7 r,\n"), "{profile}");
+    assert!(!profile.contains("  /etc/* r,"), "{profile}");
+    accepted(&profile);
+}
+
 #[test]
 fn names_of_profiles_hold_no_slash_or_space() {
     assert_eq!(profile_name("registry.local:5000/team/app"), "registry.local-5000-team-app-apparmor-profile");

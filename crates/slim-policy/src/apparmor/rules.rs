@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::AddAssign;
 
-/// So many files in one directory that may only be read are written as one rule.
+/// So many files in one directory that may only be read are written as one rule, where the directory is no shared one.
 const MANY_FILES: usize = 8;
 
 /// Directories that are not one program's: what was made there is allowed by its own name, less what is another in it the
@@ -293,7 +293,7 @@ impl Rules<'_> {
             }
         }
         for (directory, files) in plain {
-            if files.len() < MANY_FILES {
+            if files.len() < MANY_FILES || holds_secrets(&directory) {
                 files.iter().for_each(|path| self.add(Pattern::exact(path), Permissions::READ));
                 continue;
             }
@@ -324,4 +324,11 @@ fn is_shared(directory: &ImagePath) -> bool {
         let shared = ImagePath::from(*shared);
         *directory == shared || (*below && directory.is_within(&shared))
     })
+}
+
+/// Where files lie that no program but their own may read, beside those that were kept: /etc/shadow. An engine or a volume
+/// may bring them.
+fn holds_secrets(directory: &ImagePath) -> bool {
+    ["/etc", "/root"].iter().any(|above| directory.is_within(&(*above).into()))
+        || SHARED.iter().any(|(shared, _)| *directory == ImagePath::from(*shared))
 }
