@@ -16,12 +16,12 @@ mod image;
 mod inside;
 mod judgement;
 mod observe;
+mod observers;
 mod origin;
 mod outputs;
 mod person;
 mod pipeline;
 mod policy;
-mod processes;
 mod progress;
 mod repair;
 mod rounds;
@@ -32,6 +32,7 @@ mod state;
 mod stream;
 mod subject;
 mod unobserved;
+mod vantage;
 mod verify;
 
 pub use compare::{Reading, TreeSource, compare_archives, compare_images};
@@ -42,6 +43,7 @@ pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
-    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, Output, Settings, Verify, VerifyMode,
+    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, ObserverChoice, Output, Settings, Verify,
+    VerifyMode,
 };
 pub use state::{last_artifacts, write_whole};
