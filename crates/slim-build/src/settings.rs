@@ -71,6 +71,8 @@ pub enum ObserverChoice {
     Local,
     /// This program in a container of the engine's.
     Sidecar,
+    /// The container's programs tell of their own calls, by seccomp's user notification.
+    Notify,
 }
 
 /// What layers a slim image has.

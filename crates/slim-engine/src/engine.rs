@@ -16,6 +16,23 @@ use tokio::io::AsyncRead;
 
 type Result<T> = std::result::Result<T, EngineError>;
 
+/// Where supervisors of containers listen: from before a container's start on, they are told of the system calls of its
+/// programs, and answer them (seccomp's user notification; `embedded/telling.rs` says what is sent). The container is killed
+/// when its supervisor closes the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SupervisorSockets {
+    pub(crate) containers: PathBuf,
+    pub(crate) name: &'static str,
+}
+
+impl SupervisorSockets {
+    /// The place for the container with this id, which has been created.
+    #[must_use]
+    pub fn of(&self, container: &str) -> PathBuf {
+        self.containers.join(container).join(self.name)
+    }
+}
+
 /// Something that runs containers and holds images.
 ///
 /// Calls that only ask or set something end within a minute or two, whatever the engine does ([`EngineError::TimedOut`]).
@@ -49,6 +66,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::ImageNotFound`]; [`EngineError::CreateFailed`] with the engine's reason.
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId>;
+
+    /// Where a supervisor may listen to be told of the system calls of containers' programs; `None` where the engine cannot
+    /// do this.
+    fn supervisor_sockets(&self) -> Option<SupervisorSockets> {
+        None
+    }
 
     /// Starts a container.
     ///

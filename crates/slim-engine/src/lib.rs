@@ -28,7 +28,7 @@ pub use embedded::EmbeddedEngine;
 pub use endpoint::{Endpoint, EndpointError, EndpointInputs};
 pub use engine::{
     Candidate, CandidateKind, ContainerId, ContainerMount, ContainerState, Engine, EngineDescription,
-    ExecResult, ExecSpec, Logs, PublishedPort,
+    ExecResult, ExecSpec, Logs, PublishedPort, SupervisorSockets,
 };
 pub use error::EngineError;
 pub use mounts::{Mount, MountSource};

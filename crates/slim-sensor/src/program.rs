@@ -229,6 +229,29 @@ impl CallSets {
         set.get(number as usize / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
     }
 
+    /// Notes a call that was made: its outcome, where it is an error, as a number below 0.
+    pub fn note(&mut self, number: u32, error: Option<i32>) {
+        const EPERM: i32 = -1;
+        const ENOSYS: i32 = -38;
+        let outcome = match error {
+            Some(EPERM) => &mut self.refused,
+            Some(ENOSYS) => &mut self.missing,
+            _ => &mut self.passed,
+        };
+        for set in [&mut self.called, outcome] {
+            if let Some(word) = set.get_mut(number as usize / 64) {
+                *word |= 1 << (number % 64);
+            }
+        }
+    }
+
+    /// Takes a call for made that nobody looked at, unless it is known that it was refused.
+    pub fn assume(&mut self, number: u32) {
+        if !Self::has(&self.refused, number) && !Self::has(&self.missing, number) {
+            self.note(number, None);
+        }
+    }
+
     /// Adds what is in `more`.
     pub fn add(&mut self, more: &Self) {
         for (words, more) in [

@@ -7,12 +7,16 @@ use std::path::PathBuf;
 /// Who watches the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ObserverName {
-    /// This program where the engine runs on this machine and it may watch; else a sidecar container.
+    /// This program where the engine runs on this machine and it may watch; else a sidecar container, or with the embedded
+    /// engine the container's own programs.
     Auto,
     /// This program: the engine runs on this machine, and it has the capabilities (root has).
     Local,
     /// A short-lived container of this program, made by the engine beside the one that is watched.
     Sidecar,
+    /// The container's own programs, by seccomp's user notification: needs no capability, but the embedded engine. Calls
+    /// that every program makes all the time are taken for made.
+    Notify,
 }
 
 #[derive(Debug, Args)]

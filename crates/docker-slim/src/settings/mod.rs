@@ -154,6 +154,7 @@ fn observer(name: ObserverName) -> ObserverChoice {
         ObserverName::Auto => ObserverChoice::Auto,
         ObserverName::Local => ObserverChoice::Local,
         ObserverName::Sidecar => ObserverChoice::Sidecar,
+        ObserverName::Notify => ObserverChoice::Notify,
     }
 }
 

@@ -13,6 +13,7 @@ use super::program::{self, NotRun, Program};
 use super::record::{Folder, Network, Process, Record, RecordedPort, RecordedSource, State, Status, write};
 use super::rooted::{Root, copy_directory};
 use super::store::Store;
+use super::telling::{self, Supervisor, Who};
 use super::users::{self, User};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
@@ -162,7 +163,8 @@ fn start(store: &Path, folder: &Folder, record: &Record) -> Result<Running, NotR
     let binds = binds(&store, folder, record, &root)?;
     let published = Published::take(&record.ports)?;
     let ports = published.ports();
-    let program = program(record, user, &record.argv, &[])?;
+    let supervisor = telling::connect(folder, Who::Keeper)?;
+    let program = program(record, user, &record.argv, &[], supervisor.clone())?;
 
     // A runtime's state of a start before this one, whose keeper was killed.
     control_group::remove(&record.id)?;
@@ -188,7 +190,7 @@ fn start(store: &Path, folder: &Folder, record: &Record) -> Result<Running, NotR
         })
         .and_then(|builder| builder.as_init(folder.path()).with_systemd(false).with_detach(true).build());
     let mut container = made.map_err(|error| not_made(&error))?;
-    let started = run(&mut container, record, published, report);
+    let started = run(&mut container, record, published, report, supervisor.as_ref());
     let pid = container.pid().map(|pid| pid.as_raw()).unwrap_or_default();
     match started {
         Ok(program) => {
@@ -214,6 +216,7 @@ fn run(
     record: &Record,
     published: Published,
     mut report: PipeReader,
+    supervisor: Option<&Supervisor>,
 ) -> Result<Process, NotRun> {
     let pid = container.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok()).unwrap_or_default();
     let program =
@@ -222,6 +225,9 @@ fn run(
         bring_up_loopback(pid)?;
     }
     published.serve(program)?;
+    if let Some(supervisor) = supervisor {
+        telling::hold(supervisor, program);
+    }
     container.start().map_err(|error| io::Error::other(reasons(&error)))?;
     // The pipe ends with the exec, or carries why there was none.
     let mut reason = String::new();
@@ -296,6 +302,7 @@ pub(super) fn program(
     user: User,
     argv: &[String],
     env: &[String],
+    supervisor: Option<Supervisor>,
 ) -> Result<Program, NotRun> {
     let mut capabilities = record.capabilities.clone();
     if control_group::is_unified() {
@@ -321,6 +328,7 @@ pub(super) fn program(
         user,
         capabilities,
         seccomp,
+        supervisor,
         no_new_privileges: record.no_new_privileges,
     })
 }

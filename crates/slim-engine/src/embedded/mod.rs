@@ -6,6 +6,7 @@
 
 mod control_group;
 mod create;
+mod filter;
 mod joining;
 mod keeper;
 mod log;
@@ -16,6 +17,7 @@ mod record;
 mod rooted;
 mod seccomp;
 mod store;
+mod telling;
 mod users;
 
 pub use log::Stream;
@@ -24,7 +26,7 @@ pub use store::{Pruned, Store, StoredImage};
 
 use crate::engine::{
     Candidate, CandidateKind, ContainerId, ContainerMount, ContainerState, Engine, EngineDescription,
-    ExecResult, ExecSpec, Logs, PublishedPort,
+    ExecResult, ExecSpec, Logs, PublishedPort, SupervisorSockets,
 };
 use crate::error::EngineError;
 use crate::host;
@@ -396,6 +398,10 @@ impl Engine for EmbeddedEngine {
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let spec = spec.clone();
         self.blocking(move |this| this.make(&spec)).await
+    }
+
+    fn supervisor_sockets(&self) -> Option<SupervisorSockets> {
+        Some(SupervisorSockets { containers: self.store.path().join("containers"), name: telling::SOCKET })
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
