@@ -39,6 +39,7 @@ mod users;
 pub use attaching::{Control, Size, Streams};
 pub use containers::Listed;
 pub use log::Stream;
+pub use seccomp::check_seccomp;
 pub use store::{Pruned, Receiving, Store, StoredImage};
 
 use crate::engine::{

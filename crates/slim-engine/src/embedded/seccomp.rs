@@ -72,6 +72,15 @@ struct Filter {
     min_kernel: Option<String>,
 }
 
+/// Whether this engine understands a seccomp profile (Docker's format) for a container with these capabilities (without
+/// `CAP_`).
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_seccomp(json: &str, capabilities: &[String]) -> Result<(), String> {
+    compile(json, capabilities).map(drop)
+}
+
 /// Understands a profile for a container with these capabilities (without `CAP_`) on this machine.
 ///
 /// # Errors
