@@ -2,8 +2,10 @@
 //!
 //! Invariant: only what two runs of the fat image have in common counts. Without a second run everything counts.
 
+use crate::complaints::Complaints;
 use crate::host::Tested;
 use crate::processes::{Acting, Credentials};
+use slim_policy::Peaks;
 use slim_probe::{ExecDifference, ExecExchange, Recording, compare, compare_exec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,6 +33,10 @@ pub struct Behaviour {
     pub second: Option<Life>,
     /// How another container lived with a read-only root; `None` where there was none.
     pub read_only: Option<Life>,
+    /// What its log tells of things that it was refused.
+    pub complaints: Complaints,
+    /// The most processes and memory that its container had.
+    pub peaks: Peaks,
     /// Its last log lines, for a person.
     pub log: String,
 }

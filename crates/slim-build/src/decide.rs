@@ -7,6 +7,7 @@ use crate::progress::{Stage, Story};
 use crate::repair::Repairs;
 use crate::seen::Seen;
 use crate::settings::Settings;
+use crate::subject::image_volumes;
 use slim_keep::KeepSet;
 use slim_report::human;
 use std::sync::Arc;
@@ -59,11 +60,15 @@ pub(crate) async fn policy(
     let stage = story.begin(Stage::Policy);
     let config = seen.observation.effective_config(&seen.source, settings);
     let name = policy::file_stem(settings, &seen.source);
-    let overrides = settings.container.clone();
     let (trace, kept) = (Arc::clone(&seen.observation.trace), Arc::clone(kept));
     let beyond = policy::Beyond { level: settings.keep.level, repaired: repairs.calls.clone() };
+    let run = policy::RunFacts {
+        host_config: settings.container.host_config.clone(),
+        volumes: image_volumes(&seen.source, settings),
+        users: seen.observation.behaviour.acts_as.iter().map(|credentials| credentials.user).collect(),
+    };
     let (files, policies) = crate::error::blocking(move || {
-        let policies = policy::decide(&name, &config, &overrides, &trace, files.tree(), &kept, beyond)?;
+        let policies = policy::decide(&name, &config, &trace, files.tree(), &kept, beyond, &run)?;
         Ok((files, policies))
     })
     .await?;

@@ -5,6 +5,7 @@
 mod artifacts;
 mod behaviour;
 mod compare;
+mod complaints;
 mod decide;
 mod edits;
 mod error;
@@ -18,11 +19,13 @@ mod judgement;
 mod observe;
 mod origin;
 mod outputs;
+mod peaks;
 mod person;
 mod pipeline;
 mod policy;
 mod processes;
 mod progress;
+mod refusals;
 mod repair;
 mod rounds;
 mod scratch;
@@ -39,7 +42,7 @@ pub use edits::{ConfigEdits, Persist};
 pub use error::BuildError;
 pub use judgement::{Verdict, judge};
 pub use person::{InputEnded, Person};
-pub use pipeline::{build, profile};
+pub use pipeline::{build, harden, profile};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
     ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, Output, Settings, Verify, VerifyMode,

@@ -1,12 +1,13 @@
-//! Trace + keep-set → what the slim image may do: seccomp profile, AppArmor profile, run settings.
+//! Trace + keep-set → what the slim image may do: seccomp profile, AppArmor profile, and what is presumed of its run
+//! contract.
 
 use crate::error::BuildError;
 use crate::settings::Settings;
-use slim_engine::{HostConfigFile, Overrides};
+use slim_engine::HostConfigFile;
 use slim_image::{Config, ImagePath, ImageTree, Kind, SourceImage};
 use slim_keep::{KeepSet, Kept, Level, Reason};
 use slim_policy::{
-    Because, DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind, Policy, RootFileSystem, RunSpec,
+    Because, DEFAULT_CAPABILITIES, EngineFilter, Ground, Inputs, KeptKind, Owner, Policy, Presumed,
 };
 use slim_trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,53 @@ const ELF_CLASS_32: u8 = 1;
 const DATA_ENDINGS: [&str; 14] =
     ["c", "cjs", "css", "h", "html", "js", "json", "md", "mjs", "pl", "pm", "py", "pyc", "txt"];
 
+/// The extended attribute that holds a file's capabilities.
+const FILE_CAPABILITIES: &str = "security.capability";
+/// By number, from linux/capability.h.
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
 /// The policy of a slim image in every form.
 pub struct Policies {
     pub policy: Policy,
@@ -30,7 +78,8 @@ pub struct Policies {
     pub seccomp: String,
     /// The profile for `apparmor_parser`.
     pub apparmor: String,
-    pub run_spec: RunSpec,
+    /// What the run contract is looked for from.
+    pub presumed: Presumed,
 }
 
 /// What may be allowed beyond what was seen.
@@ -41,6 +90,51 @@ pub struct Beyond {
     pub repaired: BTreeMap<String, u32>,
 }
 
+/// What is known of the observed run beside the trace.
+pub struct RunFacts {
+    /// The user's own settings in the API's words.
+    pub host_config: HostConfigFile,
+    /// The image's volumes and those of `--volume`.
+    pub volumes: Vec<ImagePath>,
+    /// The user ids of the processes that lived on.
+    pub users: BTreeSet<u32>,
+}
+
+impl RunFacts {
+    fn ground(&self, config: &Config, kept: &KeepSet) -> Ground {
+        let user = config.user.split(':').next().unwrap_or_default();
+        let starts_as_root = matches!(user, "" | "0" | "root");
+        let owner =
+            |kept: &Kept| Owner { user: kept.entry.uid, group: kept.entry.gid, mode: kept.entry.mode };
+        let capabilities =
+            |kept: &Kept| kept.entry.xattrs.get(FILE_CAPABILITIES).map(|bytes| file_capabilities(bytes));
+        Ground {
+            owners: kept.entries.iter().map(|(path, kept)| (path.clone(), owner(kept))).collect(),
+            volumes: self.volumes.iter().cloned().collect(),
+            starts_as_root,
+            acts_as_others: starts_as_root && self.users.iter().any(|user| *user != 0),
+            // The policy finds out which of them were run.
+            raises_privileges: false,
+            file_capabilities: kept
+                .entries
+                .iter()
+                .filter_map(|(path, kept)| Some((path.clone(), capabilities(kept)?)))
+                .collect(),
+            exposed: config.exposed_ports.clone(),
+        }
+    }
+}
+
+/// The permitted set in `struct vfs_ns_cap_data` (linux/capability.h): words of the machine with the lowest byte first.
+fn file_capabilities(bytes: &[u8]) -> BTreeSet<String> {
+    const PERMITTED: [usize; 2] = [4, 12];
+    let word =
+        |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let bits = u64::from(word(PERMITTED[0])) | u64::from(word(PERMITTED[1])) << 32;
+    let names = CAPABILITIES.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0);
+    names.map(|(_, name)| (*name).to_owned()).collect()
+}
+
 /// Decides what the slim image may do. `name` names the AppArmor profile; `config` is the image's with what the user
 /// replaced.
 ///
@@ -49,19 +143,19 @@ pub struct Beyond {
 pub fn decide(
     name: &str,
     config: &Config,
-    overrides: &Overrides,
     trace: &Trace,
     tree: &dyn ImageTree,
     kept: &KeepSet,
     beyond: Beyond,
+    run: &RunFacts,
 ) -> Result<Policies, BuildError> {
     let (paths, elf_32_bit) = kept_paths(tree, kept)?;
     let inputs = Inputs {
         elf_32_bit,
         paths,
         user: Some(config.user.clone()).filter(|user| !user.is_empty()),
-        capabilities: capabilities(&overrides.host_config),
-        engine_filter: engine_filter(&overrides.host_config),
+        capabilities: capabilities(&run.host_config),
+        engine_filter: engine_filter(&run.host_config),
         beyond_the_observed: beyond.level > Level::Observed,
         repaired: beyond.repaired,
         ..Inputs::new(name)
@@ -70,25 +164,15 @@ pub fn decide(
     let seccomp = String::from_utf8(policy.seccomp_json())
         .map_err(|error| BuildError::Bug(format!("write the seccomp profile as text: {error}")))?;
     let apparmor = slim_policy::apparmor(trace, &inputs);
-    let run_spec = slim_policy::run_spec(trace, &inputs);
-    Ok(Policies { policy, seccomp, apparmor, run_spec })
+    let presumed = slim_policy::presume(trace, &inputs, &run.ground(config, kept));
+    Ok(Policies { policy, seccomp, apparmor, presumed })
 }
 
 impl Policies {
     /// Figures for a person.
     #[must_use]
     pub fn told(&self) -> String {
-        let root = match &self.run_spec.root_file_system {
-            RootFileSystem::ReadOnly => "the root may be read-only".to_owned(),
-            RootFileSystem::Writable { because } => {
-                format!("the root must be writable ({} paths)", because.len())
-            }
-        };
-        format!(
-            "{} system calls allowed, {} of them seen; {root}",
-            self.policy.allowed.len(),
-            self.made_by_program()
-        )
+        format!("{} system calls allowed, {} of them seen", self.policy.allowed.len(), self.made_by_program())
     }
 
     /// System calls that the image's own programs made.
@@ -161,7 +245,7 @@ fn file(kept: &Kept, elf: bool) -> KeptKind {
         elf,
         run: is_executable(kept) && kept.because.iter().any(is_to_run),
         privileged: is_executable(kept)
-            && (entry.mode & RAISES_PRIVILEGES != 0 || entry.xattrs.contains_key("security.capability")),
+            && (entry.mode & RAISES_PRIVILEGES != 0 || entry.xattrs.contains_key(FILE_CAPABILITIES)),
     }
 }
 
@@ -242,6 +326,17 @@ mod tests {
             KeptKind::File { elf: false, run: false, privileged: false }
         );
         assert!(!elf_32_bit, "a script is no program, whatever it holds");
+    }
+
+    #[test]
+    fn file_capabilities_are_read_from_their_attribute() {
+        let mut bytes = vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(
+            file_capabilities(&bytes),
+            BTreeSet::from(["BPF".to_owned(), "NET_BIND_SERVICE".to_owned()])
+        );
+        bytes.truncate(6);
+        assert_eq!(file_capabilities(&bytes), BTreeSet::new());
     }
 
     #[test]

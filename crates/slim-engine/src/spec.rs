@@ -93,6 +93,13 @@ impl HostConfigFile {
         self.0.get(name) == Some(&serde_json::Value::Bool(true))
     }
 
+    /// What it says besides these fields.
+    #[must_use]
+    pub fn without(&self, names: &[&str]) -> Self {
+        let others = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        Self(others.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     /// The texts of a field that is a list; nothing of any other.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         let list = self.0.get(name).and_then(serde_json::Value::as_array);
@@ -119,6 +126,10 @@ pub struct Security {
     pub read_only_root: bool,
     /// Path → mount options, as in `--tmpfs`.
     pub tmpfs: BTreeMap<String, String>,
+    /// Processes and threads at most; `None`: as many as the host lets it have.
+    pub pids_limit: Option<i64>,
+    /// Bytes of memory at most, without swap on top; `None`: as much as the host has.
+    pub memory_limit: Option<i64>,
 }
 
 /// One container to make.

@@ -19,7 +19,7 @@ mod store;
 mod trace;
 mod verify;
 
-pub use build::{BuildArguments, Compression, LayerChoice, ProfileArguments};
+pub use build::{BuildArguments, Compression, HardenArguments, LayerChoice, ProfileArguments};
 pub use container::ContainerArguments;
 pub use diff::{DiffArguments, DifferenceArguments};
 pub use exercise::ExerciseArguments;
@@ -61,6 +61,9 @@ pub enum Command {
     /// Makes a slim image of a fat one.
     #[command(visible_aliases = ["slim", "b"])]
     Build(Box<BuildArguments>),
+    /// Finds with how little an image runs that stays as it is: its security profiles and its run contract, proved by
+    /// running it under them.
+    Harden(Box<HardenArguments>),
     /// Watches a fat image and writes its security profiles, without making an image.
     #[command(visible_alias = "p")]
     Profile(Box<ProfileArguments>),

@@ -51,6 +51,12 @@ pub struct RunArguments {
     /// Make the root read-only.
     #[arg(long)]
     pub read_only: bool,
+    /// Processes and threads at most.
+    #[arg(long, value_name = "NUMBER")]
+    pub pids_limit: Option<i64>,
+    /// Bytes of memory at most, swap among them.
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<i64>,
     /// Remove the container when it ends: it always is.
     #[arg(long)]
     pub rm: bool,

@@ -51,6 +51,8 @@ pub fn run(arguments: &RunArguments) -> Result<ContainerSpec, Failure> {
             capabilities_dropped: arguments.cap_drop.clone(),
             read_only_root: arguments.read_only,
             tmpfs: tmpfs.collect(),
+            pids_limit: arguments.pids_limit,
+            memory_limit: arguments.memory,
         },
         ..ContainerSpec::default()
     })

@@ -4,10 +4,12 @@ use super::plan::Plan;
 use super::quiet::until_quiet;
 use super::watch::{Watch, both, watched};
 use crate::behaviour::{Behaviour, Ending, Life, acts_as};
+use crate::complaints::Complaints;
 use crate::error::{BuildError, blocking};
 use crate::exercise::{CancelOnDrop, QUIET, QUIET_LISTENING, SETTLE_AT_LAST};
+use crate::peaks::Watcher;
 use crate::processes::{acting, is_alive};
-use crate::subject;
+use crate::subject::LOG_LINES;
 use crate::{host, inside};
 use slim_engine::{ContainerId, ContainerSpec, Engine, EngineError};
 use slim_probe::{CancelFlag, Others, ProbeError, Target};
@@ -97,8 +99,7 @@ impl Trial<'_> {
                 }
                 started => {
                     started?;
-                    behaviour.ending = self.run(behaviour, conduct.host_commands).await?;
-                    behaviour.log = subject::last_lines(self.engine, self.id).await;
+                    self.run_counted(behaviour, conduct.host_commands).await?;
                 }
             }
             Ok(())
@@ -110,6 +111,31 @@ impl Trial<'_> {
             let (life, trace) = watched(conduct.watch, self.id, second).await?;
             trialled.behaviour.second = Some(life);
             trialled.trace = both(trialled.trace.take(), trace);
+        }
+        Ok(())
+    }
+
+    /// The run, with the most that it took of the machine, and with what it said.
+    async fn run_counted(
+        &self,
+        behaviour: &mut Behaviour,
+        host_commands: &[String],
+    ) -> Result<(), BuildError> {
+        let watcher = self.target().await?.map(|(pid, _)| Watcher::of(pid));
+        behaviour.ending = match &watcher {
+            None => self.run(behaviour, host_commands).await?,
+            Some(watcher) => tokio::select! {
+                biased;
+                ending = self.run(behaviour, host_commands) => ending?,
+                never = watcher.watch() => match never {},
+            },
+        };
+        behaviour.peaks = watcher.map(|watcher| watcher.peaks()).unwrap_or_default();
+        let logs = self.engine.logs(self.id, None).await.unwrap_or_default();
+        behaviour.log = logs.last_lines(LOG_LINES);
+        behaviour.complaints = Complaints::in_log(&logs.bytes);
+        if self.engine.inspect(self.id).await?.out_of_memory {
+            behaviour.complaints.no_room += 1;
         }
         Ok(())
     }

@@ -155,6 +155,10 @@ fn host_config(spec: &ContainerSpec, published: &[PublishPort]) -> HostConfig {
         cap_add: list(&security.capabilities_added),
         cap_drop: list(&security.capabilities_dropped),
         readonly_rootfs: Some(security.read_only_root),
+        pids_limit: security.pids_limit,
+        memory: security.memory_limit,
+        // The same for memory and swap together: without it as much again may be swapped.
+        memory_swap: security.memory_limit,
         ..empty_lists()
     }
 }

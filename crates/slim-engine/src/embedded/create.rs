@@ -54,6 +54,8 @@ pub(super) fn settle(spec: &ContainerSpec, image: &StoredImage, id: &str) -> Res
         seccomp,
         no_new_privileges,
         unmasked,
+        pids_limit: spec.security.pids_limit,
+        memory_limit: spec.security.memory_limit,
         stop_signal: config.stop_signal_name().to_owned(),
         shm_size: overrides.shm_size.unwrap_or(0),
         sysctls: overrides.sysctls.clone(),

@@ -46,7 +46,7 @@ pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Val
     let mut linux = json!({
         "namespaces": namespaces,
         "cgroupsPath": control_group::path_of(&record.id),
-        "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+        "resources": resources(record),
         "rootfsPropagation": "private",
     });
     if !record.unmasked {
@@ -75,6 +75,18 @@ pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Val
         "mounts": mounts(record, binds),
         "linux": linux,
     })
+}
+
+fn resources(record: &Record) -> Value {
+    let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
+    if let Some(limit) = record.pids_limit {
+        resources["pids"] = json!({"limit": limit});
+    }
+    if let Some(limit) = record.memory_limit {
+        // Swap is limited for both together.
+        resources["memory"] = json!({"limit": limit, "swap": limit});
+    }
+    resources
 }
 
 fn mounts(record: &Record, binds: &[Bind]) -> Vec<Value> {
@@ -128,9 +140,13 @@ mod tests {
     fn the_specification_is_one_that_the_runtime_reads() {
         let mut record = record();
         record.tmpfs.insert("/run".to_owned(), "size=1m,exec".to_owned());
+        (record.pids_limit, record.memory_limit) = (Some(32), Some(64 << 20));
         let binds = [Bind { source: "/x".into(), target: "/etc/hosts".to_owned(), read_only: false }];
         let value = specification(&record, Path::new("/root"), &binds);
         let spec: libcontainer::oci_spec::runtime::Spec = serde_json::from_value(value.clone()).unwrap();
+        let resources = spec.linux().clone().unwrap().resources().clone().unwrap();
+        assert_eq!(resources.memory().unwrap().limit(), Some(64 << 20));
+        assert!(resources.pids().is_some());
         let mounts = spec.mounts().clone().unwrap();
         let run = mounts.iter().find(|mount| mount.destination() == Path::new("/run")).unwrap();
         assert_eq!(run.options().clone().unwrap(), ["nosuid", "nodev", "size=1m", "exec"]);

@@ -47,6 +47,12 @@ pub(super) struct Record {
     pub no_new_privileges: bool,
     /// Nothing masked, nothing read-only in /proc and /sys.
     pub unmasked: bool,
+    /// Processes and threads at most.
+    #[serde(default)]
+    pub pids_limit: Option<i64>,
+    /// Bytes of memory at most.
+    #[serde(default)]
+    pub memory_limit: Option<i64>,
     pub stop_signal: String,
     pub shm_size: i64,
     pub sysctls: BTreeMap<String, String>,
