@@ -4,9 +4,9 @@
 
 use crate::complaints::Complaints;
 use crate::host::Tested;
-use crate::processes::{Acting, Credentials};
 use slim_policy::Peaks;
 use slim_probe::{ExecDifference, ExecExchange, Recording, compare, compare_exec};
+use slim_sensor::processes::{Acting, Credentials};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 

@@ -17,13 +17,13 @@ mod image;
 mod inside;
 mod judgement;
 mod observe;
+mod observers;
 mod origin;
 mod outputs;
 mod peaks;
 mod person;
 mod pipeline;
 mod policy;
-mod processes;
 mod progress;
 mod refusals;
 mod repair;
@@ -35,6 +35,7 @@ mod state;
 mod stream;
 mod subject;
 mod unobserved;
+mod vantage;
 mod verify;
 
 pub use compare::{Reading, TreeSource, compare_archives, compare_images};
@@ -45,6 +46,7 @@ pub use person::{InputEnded, Person};
 pub use pipeline::{build, harden, profile};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
-    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, Output, Settings, Verify, VerifyMode,
+    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, ObserverChoice, Output, Settings, Verify,
+    VerifyMode,
 };
 pub use state::{last_artifacts, write_whole};

@@ -8,6 +8,7 @@ use crate::fat;
 use crate::files::Files;
 use crate::image;
 use crate::observe;
+use crate::observers::Observers;
 use crate::origin;
 use crate::outputs;
 use crate::person::Person;
@@ -93,10 +94,23 @@ async fn build_stages(
     story: &Story<'_>,
     person: &dyn Person,
 ) -> Result<BuildReport, BuildError> {
-    let source = inspect(engine, settings, story).await?;
+    let (source, observers) = inspect(engine, settings, story).await?;
+    let work = build_watched(engine, &observers, settings, story, person, source);
+    observers.or_lost(engine, work).await
+}
+
+async fn build_watched(
+    engine: &dyn Engine,
+    observers: &Observers,
+    settings: &Settings,
+    story: &Story<'_>,
+    person: &dyn Person,
+    source: SourceImage,
+) -> Result<BuildReport, BuildError> {
     let names = image::names(settings, &source)?;
-    let (seen, files) = watch(engine, settings, story, person, source).await?;
-    let (files, made) = rounds::rounds(engine, settings, story, &seen, files, Proving::Slim).await?;
+    let (seen, files) = watch(engine, observers, settings, story, person, source).await?;
+    let (files, made) =
+        rounds::rounds(engine, observers, settings, story, &seen, files, Proving::Slim).await?;
     let Proved { kept, policies, bound, loaded, verification } = made;
     let loaded = loaded.ok_or_else(|| BuildError::Bug("no slim image was made".to_owned()))?;
     let written = outputs::write(settings, story, Arc::clone(&loaded.image), &names).await?;
@@ -116,8 +130,9 @@ async fn profile_stages(
     story: &Story<'_>,
     person: &dyn Person,
 ) -> Result<BuildReport, BuildError> {
-    let source = inspect(engine, settings, story).await?;
-    let (seen, files) = watch(engine, settings, story, person, source).await?;
+    let (source, observers) = inspect(engine, settings, story).await?;
+    let watching = watch(engine, &observers, settings, story, person, source);
+    let (seen, files) = observers.or_lost(engine, watching).await?;
     let nothing = Repairs::default();
     let (files, kept) = keep(settings, story, &seen, files, &nothing).await?;
     let (files, policies) = policy(settings, story, &seen, files, &kept, &nothing).await?;
@@ -136,9 +151,14 @@ async fn harden_stages(
     story: &Story<'_>,
     person: &dyn Person,
 ) -> Result<BuildReport, BuildError> {
-    let source = inspect(engine, settings, story).await?;
-    let (seen, files) = watch(engine, settings, story, person, source).await?;
-    let (files, made) = rounds::rounds(engine, settings, story, &seen, files, Proving::Fat).await?;
+    let (source, observers) = inspect(engine, settings, story).await?;
+    let proving = async {
+        let (seen, files) = watch(engine, &observers, settings, story, person, source).await?;
+        let (files, made) =
+            rounds::rounds(engine, &observers, settings, story, &seen, files, Proving::Fat).await?;
+        Ok((seen, files, made))
+    };
+    let (seen, files, made) = observers.or_lost(engine, proving).await?;
     let Proved { kept, policies, bound, verification, .. } = made;
     let (files, owners) = files.owners().await?;
     files.close(engine).await;
@@ -151,21 +171,15 @@ async fn inspect(
     engine: &dyn Engine,
     settings: &Settings,
     story: &Story<'_>,
-) -> Result<SourceImage, BuildError> {
+) -> Result<(SourceImage, Observers), BuildError> {
     let stage = story.begin(Stage::Inspect);
     let description = engine.describe().await?;
     let runs_the_program = settings.from_trace.is_none() || !settings.verify.is_off();
-    if !description.local && runs_the_program {
-        return Err(BuildError::Usage(format!(
-            "watch containers of {}: the engine runs on another machine",
-            description.endpoint
-        )));
-    }
-    if settings.from_trace.is_none() {
-        tokio::task::spawn_blocking(slim_sensor::preflight)
-            .await
-            .map_err(|error| BuildError::Bug(format!("the preflight stopped: {error}")))??;
-    }
+    let observers = if runs_the_program {
+        Observers::choose(engine, &description, settings, story).await?
+    } else {
+        Observers::Local
+    };
     let source = fat::find(engine, settings, &stage).await?;
     if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
         return Err(BuildError::Usage(format!(
@@ -191,12 +205,13 @@ async fn inspect(
         description.name,
         description.version
     ));
-    Ok(source)
+    Ok((source, observers))
 }
 
 /// Watches a run of the fat image. The listing of its files is made meanwhile: nobody waits for it.
 async fn watch(
     engine: &dyn Engine,
+    observers: &Observers,
     settings: &Settings,
     story: &Story<'_>,
     person: &dyn Person,
@@ -209,7 +224,7 @@ async fn watch(
     };
     let (files, observation) = tokio::try_join!(
         Files::open(engine, settings, &source, &state),
-        observe::observe(engine, settings, &source, story, person),
+        observe::observe(engine, observers, settings, &source, story, person),
     )?;
     Ok((Seen { source, origin, state, observation }, files))
 }

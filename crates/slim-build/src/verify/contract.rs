@@ -120,14 +120,20 @@ impl Check<'_> {
 
     async fn run(&self, spec: &ContainerSpec, plan: &Plan) -> Result<Trialled, BuildError> {
         let host_commands = &self.settings.verify.commands;
-        let watched =
-            trial::run(self.engine, spec, plan, Conduct { watch: self.watch.as_ref(), host_commands });
+        let watched = trial::run(
+            self.engine,
+            self.vantage,
+            spec,
+            plan,
+            Conduct { watch: self.watch.as_ref(), host_commands },
+        );
         match watched.await {
             Err(BuildError::Sensor(error)) => {
                 self.story.notice_once(format!(
                     "what is refused under the run contract is not known: failed to {error}"
                 ));
-                trial::run(self.engine, spec, plan, Conduct { watch: None, host_commands }).await
+                trial::run(self.engine, self.vantage, spec, plan, Conduct { watch: None, host_commands })
+                    .await
             }
             run => run,
         }
@@ -218,7 +224,7 @@ fn without_capabilities(behaviour: &Behaviour) -> Behaviour {
     let mut plain = behaviour.clone();
     plain.acts_as = std::mem::take(&mut plain.acts_as)
         .into_iter()
-        .map(|credentials| crate::processes::Credentials { capabilities: 0, ..credentials })
+        .map(|credentials| slim_sensor::processes::Credentials { capabilities: 0, ..credentials })
         .collect();
     plain
 }
