@@ -8,6 +8,7 @@ use crate::progress::{Stage, Story};
 use crate::repair::Repairs;
 use crate::seen::Seen;
 use crate::settings::Settings;
+use crate::subject::image_volumes;
 use slim_keep::KeepSet;
 use slim_policy::PossibleCalls;
 use slim_report::human;
@@ -83,7 +84,11 @@ pub(crate) async fn policy(
     let stage = story.begin(Stage::Policy);
     let config = seen.observation.effective_config(&seen.source, settings);
     let name = policy::file_stem(settings, &seen.source);
-    let overrides = settings.container.clone();
+    let run = policy::RunFacts {
+        host_config: settings.container.host_config.clone(),
+        volumes: image_volumes(&seen.source, settings),
+        users: seen.observation.behaviour.acts_as.iter().map(|credentials| credentials.user).collect(),
+    };
     let (trace, known) = (Arc::clone(&seen.observation.trace), known.clone());
     let beyond = policy::Beyond {
         mode: settings.seccomp,
@@ -92,7 +97,7 @@ pub(crate) async fn policy(
         repaired: repairs.calls.clone(),
     };
     let policies = crate::error::blocking(move || {
-        let subject = policy::Subject { name: &name, config: &config, overrides: &overrides, trace: &trace };
+        let subject = policy::Subject { name: &name, config: &config, run: &run, trace: &trace };
         policy::decide(subject, known.paths, beyond)
     })
     .await?;

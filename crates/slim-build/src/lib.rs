@@ -5,11 +5,13 @@
 mod artifacts;
 mod behaviour;
 mod compare;
+mod complaints;
 mod decide;
 mod edits;
 mod error;
 mod exercise;
 mod fat;
+mod file_capabilities;
 mod files;
 mod host;
 mod image;
@@ -19,11 +21,13 @@ mod observe;
 mod observers;
 mod origin;
 mod outputs;
+mod peaks;
 mod person;
 mod pipeline;
 mod policy;
 mod possible;
 mod progress;
+mod refusals;
 mod repair;
 mod rounds;
 mod scratch;
@@ -41,7 +45,7 @@ pub use edits::{ConfigEdits, Persist};
 pub use error::BuildError;
 pub use judgement::{Verdict, judge};
 pub use person::{InputEnded, Person};
-pub use pipeline::{build, profile};
+pub use pipeline::{build, harden, profile};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
     Carrier, ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, NotCarried, ObserverChoice, Output,

@@ -1,13 +1,15 @@
-//! Trace + keep-set → what the slim image may do: seccomp profile, AppArmor profile, run settings.
+//! Trace + keep-set → what the slim image may do: seccomp profile, AppArmor profile, and what is presumed of its run
+//! contract.
 
 use crate::error::BuildError;
+use crate::file_capabilities::{FILE_CAPABILITIES, file_capabilities};
 use crate::settings::Settings;
-use slim_engine::{HostConfigFile, Overrides};
-use slim_image::{Config, ImagePath, ImageTree, Kind, SourceImage};
+use slim_engine::HostConfigFile;
+use slim_image::{Config, Entry, ImagePath, ImageTree, Kind, SourceImage};
 use slim_keep::{KeepSet, Kept, Reason};
 use slim_policy::{
-    Because, Counts, DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind, Mode, Policy, PolicyFile,
-    PossibleCalls, RootFileSystem, RunSpec,
+    Because, Counts, DEFAULT_CAPABILITIES, EngineFilter, Ground, Inputs, KeptKind, Mode, Owner, Policy,
+    PolicyFile, PossibleCalls, Presumed,
 };
 use slim_trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +40,8 @@ pub struct Policies {
     pub seccomp: String,
     /// The profile for `apparmor_parser`.
     pub apparmor: String,
-    pub run_spec: RunSpec,
+    /// What the run contract is looked for from.
+    pub presumed: Presumed,
 }
 
 /// What may be allowed beyond what was seen.
@@ -52,6 +55,33 @@ pub struct Beyond {
     pub repaired: BTreeMap<String, u32>,
 }
 
+/// What is known of the observed run beside the trace.
+pub struct RunFacts {
+    /// The user's own settings in the API's words.
+    pub host_config: HostConfigFile,
+    /// The image's volumes and those of `--volume`.
+    pub volumes: Vec<ImagePath>,
+    /// The user ids of the processes that lived on.
+    pub users: BTreeSet<u32>,
+}
+
+impl RunFacts {
+    fn ground(&self, config: &Config, paths: &KeptPaths) -> Ground {
+        let user = config.user.split(':').next().unwrap_or_default();
+        let starts_as_root = matches!(user, "" | "0" | "root");
+        Ground {
+            owners: paths.owners.clone(),
+            volumes: self.volumes.iter().cloned().collect(),
+            starts_as_root,
+            acts_as_others: starts_as_root && self.users.iter().any(|user| *user != 0),
+            // The policy finds out which of them were run.
+            raises_privileges: false,
+            file_capabilities: paths.file_capabilities.clone(),
+            exposed: config.exposed_ports.clone(),
+        }
+    }
+}
+
 /// What the slim image is, and how it is run.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
@@ -59,7 +89,8 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// The image's with what the user replaced.
     pub config: &'a Config,
-    pub overrides: &'a Overrides,
+    /// How it ran.
+    pub run: &'a RunFacts,
     pub trace: &'a Trace,
 }
 
@@ -68,14 +99,15 @@ pub struct Subject<'a> {
 /// # Errors
 /// Never for any input that we know.
 pub fn decide(subject: Subject<'_>, paths: KeptPaths, beyond: Beyond) -> Result<Policies, BuildError> {
-    let Subject { name, config, overrides, trace } = subject;
+    let Subject { name, config, run, trace } = subject;
+    let ground = run.ground(config, &paths);
     let possible_is_complete = beyond.possible.as_ref().map(|possible| possible.is_complete);
     let inputs = Inputs {
         elf_32_bit: paths.elf_32_bit,
         paths: paths.paths,
         user: Some(config.user.clone()).filter(|user| !user.is_empty()),
-        capabilities: capabilities(&overrides.host_config),
-        engine_filter: engine_filter(&overrides.host_config),
+        capabilities: capabilities(&run.host_config),
+        engine_filter: engine_filter(&run.host_config),
         mode: beyond.mode,
         filter_arguments: beyond.filter_arguments,
         possible: beyond.possible.map(|possible| PossibleCalls::clone(&possible)),
@@ -86,24 +118,18 @@ pub fn decide(subject: Subject<'_>, paths: KeptPaths, beyond: Beyond) -> Result<
     let seccomp = String::from_utf8(policy.seccomp_json())
         .map_err(|error| BuildError::Bug(format!("write the seccomp profile as text: {error}")))?;
     let apparmor = slim_policy::apparmor(trace, &inputs);
-    let run_spec = slim_policy::run_spec(trace, &inputs);
+    let presumed = slim_policy::presume(trace, &inputs, &ground);
     let counts = slim_policy::counts(trace, &inputs);
     let file = PolicyFile::new(trace, name, &policy, counts);
-    Ok(Policies { policy, file, counts, possible_is_complete, seccomp, apparmor, run_spec })
+    Ok(Policies { policy, file, counts, possible_is_complete, seccomp, apparmor, presumed })
 }
 
 impl Policies {
     /// Figures for a person.
     #[must_use]
     pub fn told(&self) -> String {
-        let root = match &self.run_spec.root_file_system {
-            RootFileSystem::ReadOnly => "the root may be read-only".to_owned(),
-            RootFileSystem::Writable { because } => {
-                format!("the root must be writable ({} paths)", because.len())
-            }
-        };
         format!(
-            "{} system calls allowed ({}), {} of them seen; {root}",
+            "{} system calls allowed ({}), {} of them seen",
             self.policy.allowed.len(),
             self.policy.mode,
             self.made_by_program()
@@ -154,6 +180,9 @@ pub struct KeptPaths {
     pub paths: BTreeMap<ImagePath, KeptKind>,
     /// Whether a 32-bit program or library is among them.
     pub elf_32_bit: bool,
+    pub owners: BTreeMap<ImagePath, Owner>,
+    /// Names without `CAP_` of those that files give.
+    pub file_capabilities: BTreeMap<ImagePath, BTreeSet<String>>,
 }
 
 impl KeptPaths {
@@ -185,6 +214,11 @@ pub fn kept_paths(tree: &dyn ImageTree, kept: &KeepSet) -> Result<KeptPaths, Bui
             }
         };
         found.paths.insert(path.clone(), kind);
+        let Entry { uid, gid, mode, xattrs, .. } = &entry.entry;
+        found.owners.insert(path.clone(), Owner { user: *uid, group: *gid, mode: *mode });
+        if let Some(bytes) = xattrs.get(FILE_CAPABILITIES) {
+            found.file_capabilities.insert(path.clone(), file_capabilities(bytes));
+        }
     }
     Ok(found)
 }
@@ -196,7 +230,7 @@ fn file(kept: &Kept, elf: bool) -> KeptKind {
         elf,
         run: is_executable(kept) && kept.because.iter().any(is_to_run),
         privileged: is_executable(kept)
-            && (entry.mode & RAISES_PRIVILEGES != 0 || entry.xattrs.contains_key("security.capability")),
+            && (entry.mode & RAISES_PRIVILEGES != 0 || entry.xattrs.contains_key(FILE_CAPABILITIES)),
     }
 }
 
@@ -278,6 +312,17 @@ mod tests {
             KeptKind::File { elf: false, run: false, privileged: false }
         );
         assert!(!elf_32_bit, "a script is no program, whatever it holds");
+    }
+
+    #[test]
+    fn file_capabilities_are_read_from_their_attribute() {
+        let mut bytes = vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(
+            file_capabilities(&bytes),
+            BTreeSet::from(["BPF".to_owned(), "NET_BIND_SERVICE".to_owned()])
+        );
+        bytes.truncate(6);
+        assert_eq!(file_capabilities(&bytes), BTreeSet::new());
     }
 
     #[test]

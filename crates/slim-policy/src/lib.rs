@@ -1,4 +1,4 @@
-//! From a trace to what the slim image may do: a seccomp profile, an AppArmor profile and run settings that allow what
+//! From a trace to what the slim image may do: a seccomp profile, an AppArmor profile and a run contract that allow what
 //! the program was seen to do, and as much more as is asked for.
 //!
 //! Invariants: every allowed or refused system call is a value with its reason ([`Allowed`], [`Refused`]), from which
@@ -7,6 +7,7 @@
 
 mod apparmor;
 mod arguments;
+mod contract;
 mod counts;
 mod dangerous;
 mod engine_default;
@@ -20,12 +21,15 @@ mod phases;
 mod policy;
 mod possible;
 mod relatives;
-mod run_spec;
 mod runtime;
 mod seen;
 mod system_calls;
 
 pub use apparmor::{apparmor, profile_name};
+pub use contract::{
+    Ceiling, Contract, Evidence, Forms, Ground, Outcome, Owner, Peaks, Places, Presumed, Published, Root,
+    Search, Signs, Step, Terms, Tmpfs, VERSION as CONTRACT_VERSION, Volume, capabilities_of_call, presume,
+};
 pub use counts::{Counts, counts};
 pub use dangerous::{Dangerous, dangerous};
 pub use engine_default::{allowed_by_default, default_count};
@@ -39,6 +43,5 @@ pub use policy::{
 };
 pub use possible::PossibleCalls;
 pub use relatives::MOST_RELATIVES;
-pub use run_spec::{RootFileSystem, RunSpec, run_spec};
 pub use runtime::{MOST_RUNTIME_CALLS, RuntimeSet, UNTRACED_RUNTIMES, runtime_calls, runtime_sets};
 pub use system_calls::{always_needed, decide};

@@ -1,5 +1,6 @@
 //! What `docker-slim build` or `profile` did, in figures.
 
+use crate::contract::ContractReport;
 use crate::size::{factor, human};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct BuildReport {
     pub exercise: ExerciseReport,
     pub keep: KeepReport,
     pub policy: PolicyReport,
+    #[serde(default)]
+    pub contract: ContractReport,
     pub verification: VerificationReport,
     pub stages: Vec<StageReport>,
     /// Where the slim image was written besides the engine, as `--output` named it.
@@ -330,6 +333,7 @@ impl BuildReport {
                 factor(self.source.size, slim.size),
                 self.keep.files
             ),
+            None if self.command == "harden" => format!("{source}: hardened, the image is as it was"),
             None => format!("{source}: {} files would be kept", self.keep.files),
         }];
         let allowed = format!("{} system calls allowed", self.policy.system_calls_allowed);
@@ -338,6 +342,7 @@ impl BuildReport {
             _ => format!("{allowed}; verification: {}", self.verification.told),
         });
         lines.push(self.policy.modes_told());
+        lines.extend(self.contract.lines());
         lines.extend(self.keep.shares.told());
         if let Some(unseen) = self.observation.unseen.as_ref().filter(|unseen| unseen.more > 0) {
             let files = if unseen.more == 1 { "file" } else { "files" };

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod contract;
 mod size;
 
 pub use build::{
@@ -9,4 +10,5 @@ pub use build::{
     ModesReport, ObservationReport, PolicyReport, RoundReport, SharesReport, StageReport, UnseenReport,
     VERSION, VerificationReport, VerificationResult,
 };
+pub use contract::{CeilingReport, ContractReport, RefusedCallReport, TryReport};
 pub use size::{factor, human};

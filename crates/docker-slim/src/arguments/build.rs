@@ -1,4 +1,4 @@
-//! Flags of `build` and of `profile`.
+//! Flags of `build`, of `harden` and of `profile`.
 
 use super::{
     CommonArguments, ImageArguments, KeepArguments, PolicyArguments, RecipeArguments, VerifyArguments,
@@ -59,6 +59,17 @@ pub struct BuildArguments {
     pub policy: PolicyArguments,
     #[command(flatten)]
     pub edits: ImageArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct HardenArguments {
+    #[command(flatten)]
+    pub common: CommonArguments,
+    #[command(flatten)]
+    pub verify: VerifyArguments,
+    /// Also write the trace to this file.
+    #[arg(long, value_name = "FILE", help_heading = None)]
+    pub trace_out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

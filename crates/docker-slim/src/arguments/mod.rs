@@ -22,7 +22,7 @@ mod store;
 mod trace;
 mod verify;
 
-pub use build::{BuildArguments, Compression, LayerChoice, ProfileArguments};
+pub use build::{BuildArguments, Compression, HardenArguments, LayerChoice, ProfileArguments};
 pub use container::ContainerArguments;
 pub use containers::{ExecArguments, LogsArguments, PsArguments, RmArguments, StartArguments, StopArguments};
 pub use diff::{DiffArguments, DifferenceArguments};
@@ -69,6 +69,9 @@ pub enum Command {
     /// Makes a slim image of a fat one.
     #[command(visible_aliases = ["slim", "b"])]
     Build(Box<BuildArguments>),
+    /// Finds with how little an image runs that stays as it is: its security profiles and its run contract, proved by
+    /// running it under them.
+    Harden(Box<HardenArguments>),
     /// Watches a fat image and writes its security profiles, without making an image.
     #[command(visible_alias = "p")]
     Profile(Box<ProfileArguments>),

@@ -16,8 +16,10 @@ use std::path::Path;
 
 /// What comes of the observation.
 #[derive(Clone, Copy)]
-enum Outcome {
+pub(super) enum Outcome {
     Image,
+    /// Policy and run contract, proved on the fat image.
+    Contract,
     ProfileOnly,
 }
 
@@ -31,7 +33,7 @@ pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result
     run(global, &settings::profile(global, arguments)?, Outcome::ProfileOnly)
 }
 
-fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Failure> {
+pub(super) fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Failure> {
     let mut report = with_engine(
         global,
         &work.settings.run,
@@ -40,6 +42,7 @@ fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Fa
             let settings = fat_image::prepare(global, engine, work, terminal, outside).await?;
             let report = match outcome {
                 Outcome::Image => slim_build::build(engine, &settings, terminal, outside).await?,
+                Outcome::Contract => slim_build::harden(engine, &settings, terminal, outside).await?,
                 Outcome::ProfileOnly => slim_build::profile(engine, &settings, terminal, outside).await?,
             };
             remove_fat_image(engine, &work.fat_image).await?;

@@ -11,6 +11,7 @@ mod difference;
 mod documentation;
 mod explain;
 mod fat_image;
+mod harden;
 mod images;
 mod metadata;
 mod output;
@@ -53,6 +54,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure> {
     match command {
         Command::Build(arguments) => build::build(global, &arguments),
+        Command::Harden(arguments) => harden::harden(global, &arguments),
         Command::Profile(arguments) => build::profile(global, &arguments),
         Command::Probe(arguments) => probe::run(global, &arguments),
         Command::Explain(arguments) => explain::run(global, &arguments),

@@ -30,7 +30,8 @@ pub use run::{RunSettings, run};
 pub use trace::read_trace;
 
 use crate::arguments::{
-    BuildArguments, CommonArguments, GlobalArguments, LayerChoice, ObserverName, ProfileArguments,
+    BuildArguments, CommonArguments, GlobalArguments, HardenArguments, LayerChoice, ObserverName,
+    ProfileArguments,
 };
 use crate::failure::Failure;
 use slim_build::{ConfigEdits, Layers, ObserverChoice, Output, Reading, Settings, Verify};
@@ -50,7 +51,7 @@ const BUFFER_BYTES: u32 = 8 << 20;
 /// This program's own file.
 pub const OWN_BINARY: &str = "/proc/self/exe";
 
-/// What `build` or `profile` does, around the pipeline.
+/// What `build`, `harden` or `profile` does, around the pipeline.
 #[derive(Debug)]
 pub struct Work {
     pub settings: Settings,
@@ -84,6 +85,18 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
     work.settings.verify = verify::settings(&arguments.verify)?;
     policy::apply(&arguments.policy, &mut work.settings);
     work.settings.from_trace = arguments.from_trace.as_deref().map(read_trace).transpose()?.map(Arc::new);
+    Ok(work)
+}
+
+/// The settings of `harden`.
+///
+/// # Errors
+/// What is wrong with the flags.
+pub fn harden(global: &GlobalArguments, arguments: &HardenArguments) -> Result<Work, Failure> {
+    let fat_image = FatImage::at(recipe::target(&arguments.common)?, arguments.common.pull)?;
+    let mut work = common(global, &arguments.common, fat_image)?;
+    work.settings.verify = verify::settings(&arguments.verify)?;
+    work.settings.trace_out.clone_from(&arguments.trace_out);
     Ok(work)
 }
 
@@ -277,6 +290,19 @@ mod tests {
         assert_eq!(report(&[]), Some(PathBuf::from("slim.report.json")));
         assert_eq!(report(&["--report=r.json"]), Some(PathBuf::from("r.json")));
         assert_eq!(report(&["--report=off"]), None);
+    }
+
+    #[test]
+    fn harden_takes_the_flags_about_running_and_proving_and_not_those_about_the_image() {
+        let words = ["harden", "x", "--env=A=1", "--verify-rounds=1", "--trace-out=/t"];
+        let arguments = parse_with(&words, &[]).unwrap().arguments;
+        let Command::Harden(harden_arguments) = arguments.command else { panic!() };
+        let work = harden(&arguments.global, &harden_arguments).unwrap();
+        assert_eq!(work.settings.verify.rounds, 1);
+        assert_eq!(work.settings.trace_out, Some(PathBuf::from("/t")));
+        for flag in ["--include-shell", "--tag=y", "--output=oci:z"] {
+            assert!(parse_with(&["harden", "x", flag], &[]).is_err(), "{flag}");
+        }
     }
 
     #[test]

@@ -83,7 +83,8 @@ fn resources(limits: RecordedLimits) -> Value {
     const BILLION: i64 = 1_000_000_000;
     let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
     if let Some(memory) = limits.memory {
-        resources["memory"] = json!({"limit": memory});
+        // Swap is limited for both together.
+        resources["memory"] = json!({"limit": memory, "swap": memory});
     }
     if let Some(nano_cpus) = limits.nano_cpus {
         resources["cpu"] = json!({"period": PERIOD, "quota": nano_cpus.saturating_mul(PERIOD) / BILLION});
@@ -149,9 +150,13 @@ mod tests {
     fn the_specification_is_one_that_the_runtime_reads() {
         let mut record = record();
         record.tmpfs.insert("/run".to_owned(), "size=1m,exec".to_owned());
+        (record.limits.pids, record.limits.memory) = (Some(32), Some(64 << 20));
         let binds = [Bind { source: "/x".into(), target: "/etc/hosts".to_owned(), read_only: false }];
         let value = specification(&record, Path::new("/root"), &binds);
         let spec: libcontainer::oci_spec::runtime::Spec = serde_json::from_value(value.clone()).unwrap();
+        let resources = spec.linux().clone().unwrap().resources().clone().unwrap();
+        assert_eq!(resources.memory().unwrap().limit(), Some(64 << 20));
+        assert!(resources.pids().is_some());
         let mounts = spec.mounts().clone().unwrap();
         let run = mounts.iter().find(|mount| mount.destination() == Path::new("/run")).unwrap();
         assert_eq!(run.options().clone().unwrap(), ["nosuid", "nodev", "size=1m", "exec"]);
