@@ -13,8 +13,10 @@ use super::program::{self, NotRun, Program};
 use super::record::{Folder, Network, Process, Record, RecordedPort, RecordedSource, State, Status, write};
 use super::rooted::{Root, copy_directory};
 use super::store::Store;
-use super::telling::{self, Supervisor, Who};
+use super::telling::{self, Supervisor};
+use super::user_namespace;
 use super::users::{self, User};
+use crate::host;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::Spec;
@@ -163,7 +165,7 @@ fn start(store: &Path, folder: &Folder, record: &Record) -> Result<Running, NotR
     let binds = binds(&store, folder, record, &root)?;
     let published = Published::take(&record.ports)?;
     let ports = published.ports();
-    let supervisor = telling::connect(folder, Who::Keeper)?;
+    let supervisor = telling::connect(folder)?;
     let program = program(record, user, &record.argv, &[], supervisor.clone())?;
 
     // A runtime's state of a start before this one, whose keeper was killed.
@@ -330,13 +332,21 @@ pub(super) fn program(
         seccomp,
         supervisor,
         no_new_privileges: record.no_new_privileges,
+        keeps_groups: user_namespace::keeps_groups(),
     })
 }
 
 /// Mounts of ours are seen by nobody else, and go with us; what the host unmounts goes here, too.
 fn own_mounts() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
-    Ok(mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?)
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
+    if !host::is_real_root() {
+        // Only the group that we are in can be ours, and only the v2 tree is handed on to users. The runtime takes what it
+        // sees there for all, and goes on where it may make no groups.
+        unshare(CloneFlags::CLONE_NEWCGROUP)?;
+        mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>)?;
+    }
+    Ok(())
 }
 
 /// Puts the image's layers and the container's own on top of one another.
@@ -364,7 +374,9 @@ fn mount_root(store: &Store, folder: &Folder, record: &Record) -> io::Result<Pat
     fs::set_permissions(&upper, fs::Permissions::from_mode(top.mode() & 0o7777))?;
     chown(&upper, Some(top.uid()), Some(top.gid()))?;
     std::env::set_current_dir(&lower)?;
-    let options = format!("lowerdir={},upperdir=../upper,workdir=../work,index=off", names.join(":"));
+    // Without privilege overlayfs keeps its own attributes under `user.`, where the layers have them, too.
+    let own = if host::is_real_root() { "" } else { ",userxattr" };
+    let options = format!("lowerdir={},upperdir=../upper,workdir=../work,index=off{own}", names.join(":"));
     // Where no controller keeps devices from being used, those of an image lead nowhere.
     let flags = if control_group::is_unified() { MsFlags::MS_NODEV } else { MsFlags::empty() };
     mount(Some("overlay"), &root, Some("overlay"), flags, Some(options.as_str())).map_err(|error| {

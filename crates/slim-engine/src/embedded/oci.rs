@@ -3,6 +3,7 @@
 
 use super::control_group;
 use super::record::{Network, Record};
+use super::user_namespace;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -78,6 +79,8 @@ pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Val
 }
 
 fn mounts(record: &Record, binds: &[Bind]) -> Vec<Value> {
+    // Where there is no group for terminals, they belong to root's.
+    let terminals = if user_namespace::keeps_groups() { "gid=0" } else { "gid=5" }.to_owned();
     let shm = format!("size={}", if record.shm_size > 0 { record.shm_size } else { SHM_SIZE });
     let mount = |target: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": source, "options": options});
     let mut mounts = vec![
@@ -87,7 +90,7 @@ fn mounts(record: &Record, binds: &[Bind]) -> Vec<Value> {
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", &terminals],
         ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]),
