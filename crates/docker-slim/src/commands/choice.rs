@@ -1,12 +1,12 @@
 //! Which engine works: the one that the flags name, else the first of Docker, Podman and the embedded one that has the
 //! image, else the first that answers, else the embedded one.
 
+use super::own_store;
 use crate::arguments::{EngineName, GlobalArguments};
 use crate::failure::Failure;
 use crate::settings;
 use crate::terminal::Terminal;
 use slim_build::{BuildError, Event, Progress};
-use slim_engine::embedded::Store;
 use slim_engine::{EmbeddedEngine, EndpointInputs, Engine, EngineError};
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub async fn choose(
     let root = settings::store_root(global);
     let inputs = settings::endpoint_inputs(global)?;
     let embedded = || -> Result<Box<dyn Engine>, EngineError> {
-        Ok(Box::new(EmbeddedEngine::new(Store::open(&root)?, settings::OWN_BINARY)))
+        Ok(Box::new(EmbeddedEngine::new(own_store::open(global)?, settings::OWN_BINARY)))
     };
     match global.engine {
         EngineName::Embedded if settings::flags_name_an_address(global) => {

@@ -12,6 +12,7 @@ mod explain;
 mod fat_image;
 mod metadata;
 mod output;
+mod own_store;
 mod probe;
 mod pull;
 mod push;

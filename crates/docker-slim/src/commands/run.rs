@@ -1,11 +1,12 @@
 //! `docker-slim run`: a container of the embedded engine in the foreground, removed at its end.
 
+use super::own_store;
 use crate::arguments::{EngineName, GlobalArguments, RunArguments};
 use crate::failure::Failure;
 use crate::outside::Outside;
 use crate::settings;
 use slim_build::{BuildError, Person};
-use slim_engine::embedded::{Store, Stream};
+use slim_engine::embedded::Stream;
 use slim_engine::{ContainerId, ContainerSpec, EmbeddedEngine, Engine, EngineError};
 use std::io::Write;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub fn run(global: &GlobalArguments, arguments: &RunArguments) -> Result<(), Fai
     let code = runtime.block_on(async {
         let outside =
             Outside::new().map_err(|error| BuildError::Bug(format!("install signal handlers: {error}")))?;
-        let store = Store::open(&settings::store_root(global)).map_err(failed)?;
+        let store = own_store::open(global).map_err(failed)?;
         let engine = EmbeddedEngine::new(store, settings::OWN_BINARY);
         for error in slim_engine::sweep(&engine, &run).await.errors {
             tracing::warn!("could not remove what a dead run left: failed to {error}");

@@ -1,8 +1,8 @@
 //! `docker-slim store`: the images of the embedded engine.
 
+use super::own_store;
 use crate::arguments::{GlobalArguments, OutputFormat, StoreArguments, StoreCommand};
 use crate::failure::Failure;
-use crate::settings;
 use slim_build::BuildError;
 use slim_engine::EngineError;
 use slim_engine::embedded::{Store, StoredImage};
@@ -16,7 +16,7 @@ const NO_IMAGE: u8 = 4;
 
 /// Does what is asked for and prints the result.
 pub fn run(global: &GlobalArguments, arguments: &StoreArguments) -> Result<(), Failure> {
-    let store = Store::open(&settings::store_root(global)).map_err(failed)?;
+    let store = own_store::open(global).map_err(failed)?;
     match &arguments.command {
         StoreCommand::Ls => list(global, &store.images().map_err(failed)?),
         StoreCommand::Import { archive, tag } => import(global, &store, archive, tag.as_deref()),

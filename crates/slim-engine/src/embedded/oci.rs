@@ -4,6 +4,7 @@
 use super::control_group;
 use super::record::{Network, Record};
 use super::user_namespace;
+use crate::host;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -58,7 +59,9 @@ pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Val
     if record.network == Network::Own {
         // Docker's own since 20.10: ports below 1024 and pings need no privilege.
         sysctls.entry("net.ipv4.ip_unprivileged_port_start".to_owned()).or_insert_with(|| "0".to_owned());
-        sysctls.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| "0 2147483647".to_owned());
+        // Groups that a user namespace does not map cannot be named.
+        let groups = if host::is_real_root() { "0 2147483647" } else { "0 0" };
+        sysctls.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| groups.to_owned());
     }
     linux["sysctl"] = json!(sysctls);
     json!({
