@@ -19,20 +19,32 @@ fn settled(path: &str) -> String {
         let digits = word.chars().filter(char::is_ascii_digit).count();
         match word {
             _ if !word.is_empty() && digits == word.len() => "#".to_owned(),
-            _ if word.starts_with("temp-") || word.starts_with("tmp") => "tmp*".to_owned(),
+            _ if ["temp-", "tmp"].iter().any(|made| word.starts_with(made)) => "tmp*".to_owned(),
             // CPython writes its caches beside them first.
             _ if word.contains(".pyc.") => format!("{}.pyc.*", word.split(".pyc.").next().unwrap()),
             _ => word.to_owned(),
         }
     };
-    path.split('/').map(name_of).collect::<Vec<_>>().join("/")
+    let mut names: Vec<String> = path.split('/').map(name_of).collect();
+    // Whatever lies in a folder for temporary files has a name that was made up.
+    if path.starts_with("/tmp/") {
+        names[2] = "*".to_owned();
+    }
+    names.join("/")
 }
 
 /// Why a path may be in one trace and not in the other.
 type Cause = (&'static str, fn(&str) -> bool);
 
 /// Everything in which the traces of the two observers may differ.
-const DIFFERENCES: &[Cause] = &[];
+const DIFFERENCES: &[Cause] = &[
+    // fanotify watches from the moment that the first program has been loaded: its interpreter's real file was opened
+    // before, and is in its trace only where a later program has the same. Both have the interpreter's own name.
+    // fanotify tells of a file after it was opened, when its name may be gone: the kernel's words for that are in the path.
+    // (The name as the program wrote it is in both.)
+    ("names that were gone", |path| path.ends_with(" (deleted)")),
+    ("the first program's interpreter", |path| path.contains("/ld-linux") || path.contains("/ld-musl")),
+];
 
 /// The files of a trace that programs of the image used, in the phases that both runs go through in the same way: those
 /// that were there, and those that were not.
@@ -84,7 +96,10 @@ impl Sample {
         let fat = format!("sample-{name}-app");
         run("scripts/sample-image", &[name]);
         let directory = repository().join("samples").join(name);
-        let exercise = fs::read_to_string(directory.join("exercise.full")).unwrap();
+        // Some full exercises dial the container's address from this machine, and those of the embedded engine have none.
+        let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap();
+        let exercise = Some(read("exercise.full")).filter(|full| !full.contains("SLIM_ADDRESS"));
+        let exercise = exercise.unwrap_or_else(|| read("exercise.default"));
         let exercise = exercise.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let exercise = exercise.map(str::to_owned).collect();
         let this =

@@ -61,6 +61,19 @@ pub(crate) fn sees_trusted_attributes() -> bool {
     is_first && fs::read_to_string("/proc/self/status").is_ok_and(|status| is_administrator(&status))
 }
 
+/// Whether we are root, be it of a user namespace.
+#[must_use]
+pub fn acts_as_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether we are root of the first user namespace. Whoever is not has few users' ids, or one, and no way to make devices.
+#[must_use]
+pub fn is_real_root() -> bool {
+    rustix::process::geteuid().is_root()
+        && fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_everybody(&map))
+}
+
 /// user_namespaces(7): only the first user namespace maps all users to themselves. (The last number is reserved.)
 fn maps_everybody(map: &str) -> bool {
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])

@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod memory;
 mod on_disk;
 pub mod overlay;
+pub mod owners;
 pub mod pack;
 pub mod packing;
 pub mod path;

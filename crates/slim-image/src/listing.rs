@@ -262,9 +262,10 @@ pub(crate) fn settle_groups(entries: &mut BTreeMap<ImagePath, Entry>) {
     }
 }
 
-/// Whether an extended attribute says something of the image: a label is the machine's, `trusted.` the overlay's.
+/// Whether an extended attribute says something of the image: a label is the machine's, `trusted.` and `user.overlay.` are
+/// the overlay's.
 pub(crate) fn is_of_the_image(xattr: &str) -> bool {
-    xattr != "security.selinux" && !xattr.starts_with("trusted.")
+    xattr != "security.selinux" && !xattr.starts_with("trusted.") && !xattr.starts_with("user.overlay.")
 }
 
 fn write_line(output: &mut impl Write, value: &impl serde::Serialize) -> std::io::Result<()> {

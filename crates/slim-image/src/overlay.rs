@@ -13,6 +13,7 @@ mod merge;
 
 use crate::in_container::engine_directory;
 use crate::listing::{Listing, ListingBuilder, ListingError, settle_groups};
+use crate::owners::{self, Owners};
 use crate::path::ImagePath;
 use crate::tree::{Contents, Entry, ImageTree, Kind, TreeError};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -32,6 +33,8 @@ pub struct OverlayTree {
     origins: BTreeMap<ImagePath, usize>,
     /// The layers' directories, the base first.
     roots: Vec<OwnedFd>,
+    /// Of each layer, the owners that its directory cannot show.
+    owners: Vec<Owners>,
 }
 
 /// Why layers cannot be read as an image.
@@ -55,9 +58,11 @@ impl OverlayTree {
     /// When a layer cannot be read, or is in a format that engines do not leave.
     pub fn open(directories: &[PathBuf]) -> Result<Self, OverlayError> {
         let roots: Vec<OwnedFd> = directories.iter().map(|path| root(path)).collect::<Result<_, _>>()?;
+        let owners: Vec<Owners> = directories.iter().map(|path| owners(path)).collect::<Result<_, _>>()?;
         let (mut entries, origins) = merge::merge(&roots)?;
+        set_owners(&mut entries, &origins, &owners);
         settle_groups(&mut entries);
-        Ok(Self { listing: ListingBuilder::from(entries).finish()?, origins, roots })
+        Ok(Self { listing: ListingBuilder::from(entries).finish()?, origins, roots, owners })
     }
 
     /// The same image as its containers show it, which is how a collector lists it: without the files that engines put
@@ -66,11 +71,11 @@ impl OverlayTree {
     /// # Errors
     /// When what is left is no file system.
     pub fn seen_in_container(self, volumes: &[ImagePath]) -> Result<Self, OverlayError> {
-        let Self { listing, mut origins, roots } = self;
+        let Self { listing, mut origins, roots, owners } = self;
         let mut entries = listing.into_entries();
         in_container::show(&mut entries, volumes);
         origins.retain(|path, _| entries.contains_key(path));
-        Ok(Self { listing: ListingBuilder::from(entries).finish()?, origins, roots })
+        Ok(Self { listing: ListingBuilder::from(entries).finish()?, origins, roots, owners })
     }
 
     /// Each layer by itself, the base first: what it holds, without what it hides. Their roots are engines' doing, with the
@@ -82,10 +87,12 @@ impl OverlayTree {
         let alone = |(layer, root): (usize, &OwnedFd)| {
             let lost = |source| OverlayError::Read { path: ImagePath::root(), layer, source };
             let roots = vec![root.try_clone().map_err(lost)?];
+            let owners = vec![self.owners[layer].clone()];
             let (mut entries, origins) = merge::merge(&roots)?;
+            set_owners(&mut entries, &origins, &owners);
             entries.insert(ImagePath::root(), engine_directory());
             settle_groups(&mut entries);
-            Ok(Self { listing: ListingBuilder::from(entries).finish()?, origins, roots })
+            Ok(Self { listing: ListingBuilder::from(entries).finish()?, origins, roots, owners })
         };
         self.roots.iter().enumerate().map(alone).collect()
     }
@@ -133,6 +140,29 @@ impl ImageTree for OverlayTree {
 fn root(directory: &Path) -> Result<OwnedFd, OverlayError> {
     rustix::fs::open(directory, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| OverlayError::Layer { directory: directory.to_owned(), source: error.into() })
+}
+
+/// What stands beside a layer's directory of the owners that it cannot show; nothing where nothing does.
+fn owners(directory: &Path) -> Result<Owners, OverlayError> {
+    let lost = |source| OverlayError::Layer { directory: directory.to_owned(), source };
+    let file = directory.parent().unwrap_or(directory).join(owners::FILE);
+    match std::fs::read(file) {
+        Ok(bytes) => Owners::read(&bytes).map_err(lost),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Owners::default()),
+        Err(error) => Err(lost(error)),
+    }
+}
+
+fn set_owners(
+    entries: &mut BTreeMap<ImagePath, Entry>,
+    origins: &BTreeMap<ImagePath, usize>,
+    owners: &[Owners],
+) {
+    for (path, layer) in origins {
+        if let (Some(entry), Some((uid, gid))) = (entries.get_mut(path), owners[*layer].of(path)) {
+            (entry.uid, entry.gid) = (uid, gid);
+        }
+    }
 }
 
 /// Opens a path of a layer for reading; no link is followed, neither on the way nor at its end.

@@ -7,8 +7,9 @@
 use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::listing::is_of_the_image;
+use crate::owners::Owners;
 use crate::packing::{UNPACKED_LIMIT, unpack};
-use crate::path::escape;
+use crate::path::{ImagePath, escape};
 use crate::tape::{Member, MemberKind, Scanner, TapeError};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -23,8 +24,8 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What aufs keeps for itself begins with this.
 const OF_AUFS: &[u8] = b".wh..wh.";
-/// How overlayfs marks a directory that hides what lies below it.
-const OPAQUE_ATTRIBUTE: &str = "trusted.overlay.opaque";
+/// How overlayfs marks a directory that hides what lies below it; the second where it is mounted without privilege.
+const OPAQUE_ATTRIBUTES: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 
 /// How much may come out of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +59,20 @@ pub enum UnpackError {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unpacked {
     /// Bytes of all files, each contents once.
     pub size: u64,
     /// Files, directories, links and whiteouts.
     pub entries: u64,
+    /// Owners that we may not give files to: in a user namespace that does not map them.
+    pub owners: Owners,
+    /// Device nodes that we may not make: in any user namespace but the first.
+    pub devices: u64,
 }
 
 /// Unpacks a layer, packed or not, into an empty directory, and checks that its plain stream has the digest `diff_id`.
-/// Owners and devices need root.
+/// What takes root is noted instead where we are not: owners ([`Owners`] says where they are looked for) and devices.
 ///
 /// # Errors
 /// See [`UnpackError`]; the directory then holds part of it.
@@ -78,7 +83,7 @@ pub fn unpack_layer(
     limits: Limits,
 ) -> Result<Unpacked, UnpackError> {
     let root = open_directory(rustix::fs::CWD, directory.as_os_str().as_bytes())?;
-    let mut unpacking = Unpacking { root, times: Vec::new(), done: Unpacked { size: 0, entries: 0 }, limits };
+    let mut unpacking = Unpacking { root, times: Vec::new(), done: Unpacked::default(), limits };
     let found = unpacking.stream(unpack(layer, u64::MAX)?)?;
     if found != *diff_id {
         return Err(UnpackError::Digest { expected: *diff_id, found });
@@ -196,12 +201,22 @@ impl Unpacking {
         let target = if member.kind == MemberKind::HardLink { Some(self.link_target(member)?) } else { None };
         if there.is_some() && !target.as_ref().is_some_and(|target| same_file(target, parent, name)) {
             remove_tree(parent, name)?;
+            if !self.done.owners.is_empty() {
+                let gone = self.place(parent, name)?;
+                self.done.owners.forget(&gone);
+            }
         }
         let name = OsStr::from_bytes(name);
         match member.kind {
             MemberKind::File => return self.file(member, parent, name, contents),
             MemberKind::HardLink => {
                 let (folder, from) = target.ok_or_else(|| invalid("it links to nothing"))?;
+                if !self.done.owners.is_empty()
+                    && let Some((uid, gid)) = self.done.owners.of(&self.place(&folder, &from)?)
+                {
+                    let place = self.place(parent, name.as_bytes())?;
+                    self.done.owners.note(place, uid, gid);
+                }
                 return match rustix::fs::linkat(
                     folder,
                     OsStr::from_bytes(&from),
@@ -218,13 +233,30 @@ impl Unpacking {
             MemberKind::CharacterDevice if (member.major, member.minor) == (0, 0) => {
                 return Err(invalid("a character device 0/0 would hide files of lower layers"));
             }
-            MemberKind::CharacterDevice => {
-                make_node(parent, name, FileType::CharacterDevice, device(member))?
+            MemberKind::CharacterDevice | MemberKind::BlockDevice => {
+                let kind = if member.kind == MemberKind::BlockDevice {
+                    FileType::BlockDevice
+                } else {
+                    FileType::CharacterDevice
+                };
+                match make_node(parent, name, kind, device(member)) {
+                    Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                        self.done.devices += 1;
+                        return Ok(());
+                    }
+                    made => made?,
+                }
             }
-            MemberKind::BlockDevice => make_node(parent, name, FileType::BlockDevice, device(member))?,
             MemberKind::Directory => {}
         }
-        rustix::fs::chownat(parent, name, Some(uid(member)), Some(gid(member)), AtFlags::SYMLINK_NOFOLLOW)?;
+        let owned = rustix::fs::chownat(
+            parent,
+            name,
+            Some(uid(member)),
+            Some(gid(member)),
+            AtFlags::SYMLINK_NOFOLLOW,
+        );
+        self.owned(owned, member, parent, name.as_bytes())?;
         if member.kind != MemberKind::Symlink {
             // Nothing but us writes here: the name is what was just made.
             rustix::fs::chmodat(parent, name, mode(member), AtFlags::empty())?;
@@ -247,15 +279,47 @@ impl Unpacking {
         }
         self.done.size += copied;
         // A change of owner takes set-id bits and file capabilities away: they come after it.
-        rustix::fs::fchown(&file, Some(uid(member)), Some(gid(member)))?;
+        let owned = rustix::fs::fchown(&file, Some(uid(member)), Some(gid(member)));
+        self.owned(owned, member, parent, name.as_bytes())?;
         set_attributes(&file, member)?;
         rustix::fs::fchmod(&file, mode(member))?;
         Ok(rustix::fs::futimens(&file, &times(member.mtime))?)
     }
 
+    /// Notes the owner of what may not be given to it.
+    fn owned(
+        &mut self,
+        owned: rustix::io::Result<()>,
+        member: &Member,
+        parent: &OwnedFd,
+        name: &[u8],
+    ) -> io::Result<()> {
+        match owned {
+            // chown(2) in a user namespace that does not map the owner, or one without any privilege.
+            Err(Errno::INVAL | Errno::PERM) => {
+                let place = self.place(parent, name)?;
+                self.done.owners.note(place, member.uid, member.gid);
+                Ok(())
+            }
+            owned => Ok(owned?),
+        }
+    }
+
+    /// The path of a name in a directory of the layer, without links.
+    fn place(&self, parent: &OwnedFd, name: &[u8]) -> io::Result<ImagePath> {
+        use std::os::fd::AsRawFd;
+        let at = |folder: &OwnedFd| {
+            rustix::fs::readlink(format!("/proc/self/fd/{}", folder.as_raw_fd()), Vec::new())
+        };
+        let (root, parent) = (at(&self.root)?.into_bytes(), at(parent)?.into_bytes());
+        let below = parent.strip_prefix(&*root).ok_or_else(|| invalid("it lies outside of the layer"))?;
+        Ok(ImagePath::new([below, b"/", name].concat()))
+    }
+
     fn directory_attributes(&mut self, member: &Member, path: &[u8]) -> io::Result<()> {
         let directory = self.open_below(path)?;
-        rustix::fs::fchown(&directory, Some(uid(member)), Some(gid(member)))?;
+        let owned = rustix::fs::fchown(&directory, Some(uid(member)), Some(gid(member)));
+        self.owned(owned, member, &directory, b"")?;
         set_attributes(&directory, member)?;
         rustix::fs::fchmod(&directory, mode(member))?;
         self.times.push((path.to_vec(), member.mtime));
@@ -375,7 +439,11 @@ fn whiteout(parent: &OwnedFd, hidden: &[u8]) -> io::Result<()> {
 }
 
 fn set_opaque(directory: &OwnedFd) -> io::Result<()> {
-    Ok(rustix::fs::fsetxattr(directory, OPAQUE_ATTRIBUTE, b"y", XattrFlags::empty())?)
+    let [first, second] = OPAQUE_ATTRIBUTES;
+    match rustix::fs::fsetxattr(directory, first, b"y", XattrFlags::empty()) {
+        Err(Errno::PERM) => Ok(rustix::fs::fsetxattr(directory, second, b"y", XattrFlags::empty())?),
+        set => Ok(set?),
+    }
 }
 
 fn set_attributes(file: impl AsFd, member: &Member) -> io::Result<()> {
@@ -532,7 +600,7 @@ mod tests {
             file("implied/path/file", "x"),
         ];
         let unpacked = place.unpack(&layer(&members)).unwrap();
-        assert_eq!(unpacked, Unpacked { size: 5, entries: 5 });
+        assert_eq!(unpacked, Unpacked { size: 5, entries: 5, ..Unpacked::default() });
         let at = |name: &str| fs::symlink_metadata(place.layer().join(name)).unwrap();
         assert_eq!((at("etc").mode() & 0o7777, at("etc").mtime()), (0o750, 1_000_000));
         assert_eq!((at("etc/one").ino(), at("etc/one").nlink()), (at("etc/two").ino(), 2));

@@ -31,6 +31,11 @@ const CAPABILITIES: [(&str, u32); 6] = [
 pub fn preflight() -> Result<(), SensorError> {
     let status =
         fs::read_to_string("/proc/self/status").map_err(SensorError::call("read /proc/self/status"))?;
+    // In a user namespace of our own we hold all capabilities, over nothing that the sensor needs.
+    let everybody = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if !everybody.split_ascii_whitespace().eq(["0", "0", "4294967295"]) {
+        return Err(SensorError::UserNamespace);
+    }
     let missing = missing_capabilities(&status);
     if !missing.is_empty() {
         return Err(SensorError::Capabilities(missing.join(", ")));

@@ -17,9 +17,10 @@ pub struct GlobalArguments {
     /// answers, else the embedded one [default: auto].
     #[arg(long, global = true, value_enum, num_args = 0..=1, default_missing_value = "auto", value_name = "ENGINE")]
     pub engine: Option<EngineName>,
-    /// Folder of the embedded engine's images and containers.
-    #[arg(long, global = true, value_name = "FOLDER", default_value = "/var/lib/docker-slim")]
-    pub store_root: PathBuf,
+    /// Folder of the embedded engine's images and containers [default: /var/lib/docker-slim; for others than root
+    /// docker-slim in $XDG_DATA_HOME, or in ~/.local/share].
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub store_root: Option<PathBuf>,
     /// Address of the engine: unix:///path, tcp://host:port.
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub host: Option<String>,

@@ -2,12 +2,12 @@
 //! one that has the image, else the first that answers, else the embedded one. Which it is and why is said, unless the flags
 //! said it.
 
+use super::own_store;
 use crate::arguments::{EngineName, GlobalArguments};
 use crate::failure::Failure;
 use crate::settings;
 use crate::terminal::Terminal;
 use slim_build::{BuildError, Event, Progress};
-use slim_engine::embedded::Store;
 use slim_engine::{EmbeddedEngine, EndpointInputs, Engine, EngineError};
 use slim_image::location::EngineKind;
 use std::path::Path;
@@ -96,7 +96,7 @@ async fn by_itself(
     }
     let store = root.display();
     if let Some(image) = image.filter(|_| has_store(&root))
-        && let Ok(engine) = embedded(&root)
+        && let Ok(engine) = embedded(global)
         && engine.image_exists(image).await.map_err(failed)?
     {
         tell(format!("the embedded engine works: its store at {store} has {image}, no other has"));
@@ -112,7 +112,7 @@ async fn by_itself(
         return Ok(engine);
     }
     // Whoever may not open the store hears of the engine that is meant for everybody.
-    let engine = embedded(&root).map_err(|error| failed(refused.unwrap_or(error)))?;
+    let engine = embedded(global).map_err(|error| failed(refused.unwrap_or(error)))?;
     tell(format!("the embedded engine works: no Docker Engine and no Podman answers; its store is {store}"));
     Ok(engine)
 }
@@ -128,7 +128,7 @@ pub async fn of_kind(global: &GlobalArguments, kind: EngineKind) -> Result<Box<d
         EngineKind::Embedded if named => {
             Err(Failure::usage("choose an engine: the embedded one has no address, and one is given"))
         }
-        EngineKind::Embedded => embedded(&settings::store_root(global)).map_err(failed),
+        EngineKind::Embedded => embedded(global).map_err(failed),
         EngineKind::Docker => {
             let engine = slim_engine::connect(&inputs).await.map_err(failed)?;
             checked(engine, kind).await
@@ -162,13 +162,13 @@ pub async fn all(global: &GlobalArguments) -> Result<Vec<Box<dyn Engine>>, Failu
     engines.extend(podman(&settings::podman_sockets()).await);
     let root = settings::store_root(global);
     if has_store(&root) {
-        engines.extend(embedded(&root).ok());
+        engines.extend(embedded(global).ok());
     }
     Ok(engines)
 }
 
-fn embedded(root: &Path) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(Box::new(EmbeddedEngine::new(Store::open(root)?, settings::OWN_BINARY)))
+fn embedded(global: &GlobalArguments) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(Box::new(EmbeddedEngine::new(own_store::open(global)?, settings::OWN_BINARY)))
 }
 
 async fn checked(engine: Box<dyn Engine>, kind: EngineKind) -> Result<Box<dyn Engine>, Failure> {

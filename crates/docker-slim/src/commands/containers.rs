@@ -7,7 +7,7 @@ use crate::arguments::{
 use crate::failure::Failure;
 use crate::settings;
 use slim_build::BuildError;
-use slim_engine::embedded::{Listed, Store, Stream};
+use slim_engine::embedded::{Listed, Stream};
 use slim_engine::{EmbeddedEngine, Engine, EngineError, ExecSpec};
 use std::io::{Read, Write};
 use std::time::{Duration, SystemTime};
@@ -29,7 +29,7 @@ pub fn with_embedded<T>(
         .enable_all()
         .build()
         .map_err(|error| Failure::from(BuildError::Bug(format!("start the async runtime: {error}"))))?;
-    let store = Store::open(&settings::store_root(global)).map_err(failed)?;
+    let store = super::own_store::open(global).map_err(failed)?;
     let done = runtime.block_on(work(EmbeddedEngine::new(store, settings::OWN_BINARY)));
     runtime.shutdown_timeout(Duration::from_secs(2));
     done

@@ -15,6 +15,7 @@ mod harden;
 mod images;
 mod metadata;
 mod output;
+mod own_store;
 mod policy;
 mod probe;
 mod pull;

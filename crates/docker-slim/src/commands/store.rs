@@ -1,6 +1,7 @@
 //! `docker-slim store`: the images of the embedded engine.
 
 use super::choice::Wanted;
+use super::own_store;
 use super::transfer::{Destination, Source, Transfer, no_form};
 use super::with_engine::with_engine;
 use super::with_registry::with_registry;
@@ -30,7 +31,7 @@ pub fn run(global: &GlobalArguments, arguments: &StoreArguments) -> Result<(), F
     {
         return prune_engine(global);
     }
-    let store = Store::open(&settings::store_root(global)).map_err(failed)?;
+    let store = own_store::open(global).map_err(failed)?;
     match &arguments.command {
         StoreCommand::Ls => list(global, &store.images().map_err(failed)?),
         StoreCommand::Import(arguments) => import(global, &store, arguments),

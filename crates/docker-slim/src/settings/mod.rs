@@ -132,7 +132,29 @@ pub fn state_path(global: &GlobalArguments) -> PathBuf {
 
 /// Where the embedded engine's store lies.
 pub fn store_root(global: &GlobalArguments) -> PathBuf {
-    global.store_root.clone()
+    global.store_root.clone().unwrap_or_else(|| {
+        usual_store(slim_engine::host::is_real_root(), &|name| env::var_os(name).map(PathBuf::from))
+    })
+}
+
+/// Whether we act as root, be it of a user namespace.
+pub fn is_root() -> bool {
+    slim_engine::host::acts_as_root()
+}
+
+/// The words behind this program's name.
+pub fn command_line() -> Vec<std::ffi::OsString> {
+    env::args_os().skip(1).collect()
+}
+
+fn usual_store(is_root: bool, variable: &dyn Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
+    let of_user =
+        absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    match of_user {
+        Some(data) if !is_root => data.join("docker-slim"),
+        _ => PathBuf::from("/var/lib/docker-slim"),
+    }
 }
 
 fn common(
@@ -239,6 +261,16 @@ mod tests {
         let arguments = parse_with(&[&["build", "x"], words].concat(), &[]).unwrap().arguments;
         let Command::Build(build_arguments) = arguments.command else { panic!() };
         build(&arguments.global, &build_arguments).unwrap()
+    }
+
+    #[test]
+    fn who_is_not_root_has_a_store_of_their_own() {
+        let home = |name: &str| (name == "HOME").then(|| PathBuf::from("/home/ada"));
+        let data = |name: &str| Some(PathBuf::from(if name == "HOME" { "/home/ada" } else { "/data" }));
+        assert_eq!(usual_store(true, &home), PathBuf::from("/var/lib/docker-slim"));
+        assert_eq!(usual_store(false, &home), PathBuf::from("/home/ada/.local/share/docker-slim"));
+        assert_eq!(usual_store(false, &data), PathBuf::from("/data/docker-slim"));
+        assert_eq!(usual_store(false, &|_| None), PathBuf::from("/var/lib/docker-slim"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::oci::Bind;
 use super::record::{Folder, Network, Record, RecordedSource};
 use super::rooted::{Root, copy_directory};
 use super::store::Store;
+use crate::host;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::OFlags;
@@ -19,7 +20,14 @@ use std::path::{Path, PathBuf};
 /// Mounts of ours are seen by nobody else, and go with us; what the host unmounts goes here, too.
 pub(super) fn own_mounts() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
-    Ok(mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?)
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
+    if !host::is_real_root() {
+        // Only the group that we are in can be ours, and only the v2 tree is handed on to users. The runtime takes what it
+        // sees there for all, and goes on where it may make no groups.
+        unshare(CloneFlags::CLONE_NEWCGROUP)?;
+        mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>)?;
+    }
+    Ok(())
 }
 
 /// Puts the image's layers and the container's own on top of one another.
@@ -47,7 +55,9 @@ pub(super) fn mount_root(store: &Store, folder: &Folder, record: &Record) -> io:
     fs::set_permissions(&upper, fs::Permissions::from_mode(top.mode() & 0o7777))?;
     chown(&upper, Some(top.uid()), Some(top.gid()))?;
     std::env::set_current_dir(&lower)?;
-    let options = format!("lowerdir={},upperdir=../upper,workdir=../work,index=off", names.join(":"));
+    // Without privilege overlayfs keeps its own attributes under `user.`, where the layers have them, too.
+    let own = if host::is_real_root() { "" } else { ",userxattr" };
+    let options = format!("lowerdir={},upperdir=../upper,workdir=../work,index=off{own}", names.join(":"));
     // Where no controller keeps devices from being used, those of an image lead nowhere.
     let flags = if control_group::is_unified() { MsFlags::MS_NODEV } else { MsFlags::empty() };
     mount(Some("overlay"), &root, Some("overlay"), flags, Some(options.as_str())).map_err(|error| {

@@ -12,9 +12,9 @@ use super::record::{Folder, Network, Process, Record, RecordedPort, State, Statu
 use super::rooted::Root;
 use super::store::Store;
 use super::streams::{Client, Ends, Plumbing};
-use super::telling::{self, Supervisor, Who};
+use super::telling::{self, Supervisor};
 use super::users::{self, User};
-use super::{bridge, control_group, filesystem, oci};
+use super::{bridge, control_group, filesystem, oci, user_namespace};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::Spec;
@@ -186,7 +186,7 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
     let addresses: Vec<IpAddr> = bridge.iter().map(bridge::Reserved::address).collect();
     let own_address = addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let binds = filesystem::binds(&store, folder, record, &root, own_address)?;
-    let supervisor = telling::connect(folder, Who::Keeper)?;
+    let supervisor = telling::connect(folder)?;
     let program = program(record, user, &record.argv, &[], supervisor.clone())?;
 
     let runtime = fresh_runtime(folder, record)?;
@@ -360,5 +360,6 @@ pub(super) fn program(
         supervisor,
         no_new_privileges: record.no_new_privileges,
         apparmor: record.apparmor.clone(),
+        keeps_groups: user_namespace::keeps_groups(),
     })
 }

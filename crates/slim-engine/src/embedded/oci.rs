@@ -3,6 +3,8 @@
 
 use super::control_group;
 use super::record::{Network, Record, RecordedLimits};
+use super::user_namespace;
+use crate::host;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -57,7 +59,9 @@ pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Val
     if record.network != Network::Host {
         // Docker's own since 20.10: ports below 1024 and pings need no privilege.
         sysctls.entry("net.ipv4.ip_unprivileged_port_start".to_owned()).or_insert_with(|| "0".to_owned());
-        sysctls.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| "0 2147483647".to_owned());
+        // Groups that a user namespace does not map cannot be named.
+        let groups = if host::is_real_root() { "0 2147483647" } else { "0 0" };
+        sysctls.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| groups.to_owned());
     }
     linux["sysctl"] = json!(sysctls);
     json!({
@@ -96,6 +100,8 @@ fn resources(limits: RecordedLimits) -> Value {
 }
 
 fn mounts(record: &Record, binds: &[Bind]) -> Vec<Value> {
+    // Where there is no group for terminals, they belong to root's.
+    let terminals = if user_namespace::keeps_groups() { "gid=0" } else { "gid=5" }.to_owned();
     let shm = format!("size={}", if record.shm_size > 0 { record.shm_size } else { SHM_SIZE });
     let mount = |target: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": source, "options": options});
     let mut mounts = vec![
@@ -105,7 +111,7 @@ fn mounts(record: &Record, binds: &[Bind]) -> Vec<Value> {
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", &terminals],
         ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]),

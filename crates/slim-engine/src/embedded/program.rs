@@ -37,6 +37,8 @@ pub(super) struct Program {
     pub no_new_privileges: bool,
     /// Name of an AppArmor profile.
     pub apparmor: Option<String>,
+    /// Groups cannot be set: in a user namespace of one user.
+    pub keeps_groups: bool,
 }
 
 /// Why a program cannot be run, as Docker's runtime says it.
@@ -146,9 +148,19 @@ impl Program {
                 }
             }
         }
-        nix::unistd::setgroups(groups)?;
-        nix::unistd::setgid(Gid::from_raw(self.user.gid))?;
-        nix::unistd::setuid(Uid::from_raw(self.user.uid))?;
+        if !self.keeps_groups {
+            nix::unistd::setgroups(groups)?;
+        }
+        let unmapped = |error: nix::errno::Errno| match error {
+            nix::errno::Errno::EINVAL => io::Error::other(format!(
+                "become user {}:{}: this user namespace has no such ids (ranges in /etc/subuid and /etc/subgid, and \
+                 newuidmap, bring more)",
+                self.user.uid, self.user.gid
+            )),
+            error => error.into(),
+        };
+        nix::unistd::setgid(Gid::from_raw(self.user.gid)).map_err(unmapped)?;
+        nix::unistd::setuid(Uid::from_raw(self.user.uid)).map_err(unmapped)?;
         // As an exec would leave it: the root user has what the bounding set has, others nothing.
         let held = if self.user.uid == 0 { keeps } else { CapabilitySet::empty() };
         let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
@@ -276,6 +288,7 @@ mod tests {
             supervisor: None,
             no_new_privileges: false,
             apparmor: None,
+            keeps_groups: false,
         }
     }
 

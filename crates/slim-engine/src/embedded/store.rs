@@ -21,6 +21,7 @@ use slim_image::archive::ImageConfig;
 use slim_image::config::SourceImage;
 use slim_image::location::Form;
 use slim_image::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT, annotation};
+use slim_image::owners;
 use slim_image::unpack::{Limits, unpack_layer};
 use slim_image::{
     Descriptor, Digest, Document, Imported, Layout, LocalImage, Manifest, Platform, Reference, Selector,
@@ -511,6 +512,17 @@ impl Store {
                 unpack_layer(blob, diff_id, &files, Limits::default()).map_err(|error| failed(&error))?;
             write(&incoming.path().join("layer.json"), &LayerRecord { version: 1, size: unpacked.size })
                 .map_err(|error| failed(&error))?;
+            if !unpacked.owners.is_empty() {
+                fs::write(incoming.path().join(owners::FILE), unpacked.owners.write())
+                    .map_err(|error| failed(&error))?;
+            }
+            if unpacked.devices > 0 {
+                tracing::warn!(
+                    number,
+                    devices = unpacked.devices,
+                    "device nodes of a layer are left out: that takes root"
+                );
+            }
             // Another process may have been faster.
             match fs::rename(incoming.path(), self.layer(diff_id)) {
                 Ok(()) => drop(incoming.keep()),

@@ -6,8 +6,8 @@
 //! profile's own program, that answers with the error. (The kernel lets an error of one filter win over the notification
 //! of another, so that of two filters the listener would never hear of what the profile refuses.)
 //!
-//! What is handed over, in one message on a stream: four bytes `SLM1`; who connects, the number of the profile's
-//! instructions and that of the calls not told, three u32; those instructions; the numbers of those calls, u32 each, of
+//! What is handed over, in one message on a stream: four bytes `SLM1`; the number of the profile's instructions
+//! and that of the calls not always told, two u32; those instructions; the numbers of those calls, u32 each, of
 //! this machine's own ABI; all in the machine's byte order; and with the first byte the listener as a descriptor.
 //! Invariant: the container does not outlive its supervisor. The keeper holds the connection, and kills the container when
 //! it ends ([`hold`]).
@@ -103,27 +103,15 @@ const HOT_HERE: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_select, libc::SYS_
 #[cfg(not(target_arch = "x86_64"))]
 const HOT_HERE: &[libc::c_long] = &[];
 
-/// Who connects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
-    /// The container's keeper, for its first program.
-    Keeper = 0,
-    /// A command that joins the running container.
-    Joining = 1,
-}
-
 /// A connection to the supervisor. Copies of it are one.
 #[derive(Clone, Debug)]
-pub(super) struct Supervisor {
-    connection: Arc<UnixStream>,
-    who: Who,
-}
+pub(super) struct Supervisor(Arc<UnixStream>);
 
 /// Connects to the container's supervisor; `None` where it has none.
 ///
 /// # Errors
 /// When one was there and is gone: the program must not run unseen.
-pub(super) fn connect(folder: &Folder, who: Who) -> io::Result<Option<Supervisor>> {
+pub(super) fn connect(folder: &Folder) -> io::Result<Option<Supervisor>> {
     if !folder.join(SOCKET).exists() {
         return Ok(None);
     }
@@ -133,12 +121,12 @@ pub(super) fn connect(folder: &Folder, who: Who) -> io::Result<Option<Supervisor
     let connection = UnixStream::connect(path).map_err(|error| {
         io::Error::new(error.kind(), format!("reach the observer of the container's calls: {error}"))
     })?;
-    Ok(Some(Supervisor { connection: Arc::new(connection), who }))
+    Ok(Some(Supervisor(Arc::new(connection))))
 }
 
 /// Kills the container as soon as its supervisor is gone, who would leave it with calls that nobody answers.
 pub(super) fn hold(supervisor: &Supervisor, program: Process) {
-    let connection = Arc::clone(&supervisor.connection);
+    let connection = Arc::clone(&supervisor.0);
     thread::spawn(move || {
         // Nothing is ever said: this comes back when the other end is closed.
         let ended = (&*connection).read(&mut [0]);
@@ -165,7 +153,7 @@ impl Supervisor {
             descriptor: i32,
             _to_the_next_word: i32,
         }
-        let mut bytes = self.announcement(profile.unwrap_or_default());
+        let mut bytes = announcement(profile.unwrap_or_default());
         let mut data = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
         let mut control = Control {
             header: libc::cmsghdr {
@@ -187,7 +175,7 @@ impl Supervisor {
             msg_controllen: size_of::<Control>(),
             msg_flags: 0,
         };
-        let socket = self.connection.as_raw_fd();
+        let socket = self.0.as_raw_fd();
         let handover = Handover { socket: socket.cast_unsigned(), message: (&raw const message) as u64 };
         let program = telling(profile, Some(handover));
         let listener = load_listened(&program)?;
@@ -205,18 +193,19 @@ impl Supervisor {
             }
         }
     }
+}
 
-    fn announcement(&self, profile: &[Instruction]) -> Vec<u8> {
-        let hot = hot();
-        let mut bytes = MAGIC.to_vec();
-        for number in [self.who as u32, length(profile.len()), length(hot.len())] {
-            bytes.extend(number.to_ne_bytes());
-        }
-        bytes.extend(profile.iter().flat_map(|instruction| instruction.bytes()));
-        bytes.extend(hot.iter().flat_map(|number| number.to_ne_bytes()));
-        debug_assert_eq!(bytes.len(), 16 + profile.len() * INSTRUCTION_BYTES + hot.len() * 4);
-        bytes
+fn announcement(profile: &[Instruction]) -> Vec<u8> {
+    // Of sendto(2) only some calls are told.
+    let hot: Vec<u32> = hot().into_iter().chain([libc::SYS_sendto as u32]).collect();
+    let mut bytes = MAGIC.to_vec();
+    for number in [length(profile.len()), length(hot.len())] {
+        bytes.extend(number.to_ne_bytes());
     }
+    bytes.extend(profile.iter().flat_map(|instruction| instruction.bytes()));
+    bytes.extend(hot.iter().flat_map(|number| number.to_ne_bytes()));
+    debug_assert_eq!(bytes.len(), 12 + profile.len() * INSTRUCTION_BYTES + hot.len() * 4);
+    bytes
 }
 
 fn length(count: usize) -> u32 {

@@ -13,8 +13,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// What overlayfs writes its own attributes under.
-const OF_OVERLAYFS: &str = "trusted.overlay.";
+/// What overlayfs writes its own attributes under: the second where it is mounted without privilege (`userxattr`).
+const OF_OVERLAYFS: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 const OPAQUE: &str = "opaque";
 /// What overlayfs notes for itself, and which says nothing of the tree.
 const HARMLESS: [&str; 6] = ["impure", "nlink", "origin", "protattr", "upper", "uuid"];
@@ -106,7 +106,7 @@ impl Merge<'_> {
             return Ok(Taken::Other);
         }
         let host = directory.host.join(name);
-        let wanted = |name: &str| name.starts_with(OF_OVERLAYFS) || (is_new && is_of_the_image(name));
+        let wanted = |name: &str| own_name(name).is_some() || (is_new && is_of_the_image(name));
         let mut xattrs = on_disk::xattrs(&host, wanted).map_err(fail)?;
         let is_opaque = is_opaque(&mut xattrs).map_err(|attribute| OverlayError::Attribute {
             path: path.clone(),
@@ -135,16 +135,19 @@ enum Taken {
 /// is not understood.
 fn is_opaque(xattrs: &mut Xattrs) -> Result<bool, String> {
     let mut is_opaque = false;
-    for (name, value) in
-        xattrs.extract_if(OF_OVERLAYFS.to_owned().., |name, _| name.starts_with(OF_OVERLAYFS))
-    {
-        match &name[OF_OVERLAYFS.len()..] {
-            OPAQUE if value == b"y" => is_opaque = true,
-            own if HARMLESS.contains(&own) => {}
+    for (name, value) in xattrs.extract_if(.., |name, _| own_name(name).is_some()) {
+        match own_name(&name) {
+            Some(OPAQUE) if value == b"y" => is_opaque = true,
+            Some(own) if HARMLESS.contains(&own) => {}
             _ => return Err(name),
         }
     }
     Ok(is_opaque)
+}
+
+/// What is left of an attribute's name if it is one of overlayfs's own.
+fn own_name(name: &str) -> Option<&str> {
+    OF_OVERLAYFS.iter().find_map(|prefix| name.strip_prefix(prefix))
 }
 
 /// An open directory of a layer.

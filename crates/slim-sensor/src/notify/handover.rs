@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 const MAGIC: [u8; 4] = *b"SLM1";
-const HEAD_BYTES: usize = 16;
+const HEAD_BYTES: usize = 12;
 /// The kernel takes no longer program.
 const INSTRUCTIONS_MAX: usize = 4096;
 const CALLS_MAX: usize = 1024;
@@ -20,8 +20,6 @@ pub struct Handover {
     pub profile: Profile,
     /// Numbers of the calls that are not told, of this machine's own ABI.
     pub hot: Vec<u32>,
-    /// The container's first program; else a command that joined it.
-    pub is_first: bool,
 }
 
 /// Reads a handover; `None` when the other end was closed instead.
@@ -37,8 +35,7 @@ pub fn receive(connection: &UnixStream) -> io::Result<Option<Handover>> {
     }
     (&*connection).read_exact(&mut head[read..])?;
     let word = |at: usize| u32::from_ne_bytes(head[at..at + 4].try_into().expect("four bytes"));
-    let [who, instructions, calls] = [word(4), word(8), word(12)];
-    let (instructions, calls) = (instructions as usize, calls as usize);
+    let (instructions, calls) = (word(4) as usize, word(8) as usize);
     if head[..4] != MAGIC || instructions > INSTRUCTIONS_MAX || calls > CALLS_MAX {
         return Err(wrong("what a container handed over is not understood"));
     }
@@ -49,7 +46,6 @@ pub fn receive(connection: &UnixStream) -> io::Result<Option<Handover>> {
         listener: Listener::new(descriptor.ok_or_else(|| wrong("a container handed no listener over"))?),
         profile: Profile::read(program),
         hot: numbers.as_chunks::<4>().0.iter().map(|number| u32::from_ne_bytes(*number)).collect(),
-        is_first: who == 0,
     }))
 }
 

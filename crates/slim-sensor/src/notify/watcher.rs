@@ -58,6 +58,8 @@ struct Known {
     is_program: bool,
     executing: Option<Executing>,
     made_children: bool,
+    /// The phase in which it made the last of them.
+    last_fork: u16,
 }
 
 /// An exec that goes on, or has failed.
@@ -131,7 +133,7 @@ impl Watcher {
     pub fn look(&mut self, from: &Handover, waiting: &Waiting) -> Result<Answer, SensorError> {
         let refused = from.profile.refuses(waiting);
         let answer = refused.map_or(Answer::GoOn, Answer::Fail);
-        let Some(process) = self.process_of(waiting.thread, from) else { return Ok(answer) };
+        let Some(process) = self.process_of(waiting.thread) else { return Ok(answer) };
         if self.root.is_none() {
             let pid = i32::try_from(process).unwrap_or_default();
             self.root = Some(Root::of_process(pid, &self.image_volumes)?);
@@ -142,17 +144,7 @@ impl Watcher {
         let (id, phase) = (known.id, if known.is_program { self.phase } else { RUNTIME_FILTERED });
         let key = CallsKey { process: id, phase, abi: index_of(abi) };
         self.gathered.calls.entry(key).or_default().note(number, refused.map(|error| -error));
-        let header = Header {
-            kind: 0,
-            phase,
-            process: id,
-            tgid: process,
-            other: 0,
-            access: 0,
-            abi: key.abi,
-            result: 0,
-            flags: 0,
-        };
+        let header = header(phase, id, process, 0, key.abi);
         let is_own = |waiting: &Waiting| from.listener.still_waits(waiting);
         self.interpret(waiting, abi, number, refused, header, &is_own);
         Ok(answer)
@@ -174,6 +166,7 @@ impl Watcher {
             "clone" | "clone3" | "fork" | "vfork" => {
                 if let Some(known) = self.tasks.get_mut(&process) {
                     known.made_children = true;
+                    known.last_fork = header.phase;
                 }
                 return;
             }
@@ -320,17 +313,7 @@ impl Watcher {
             let (id, is_program) = (known.id, known.is_program);
             let named = Named { result: -libc::EACCES, ..executing.named };
             if is_program {
-                let header = Header {
-                    kind: 0,
-                    phase: self.phase,
-                    process: id,
-                    tgid: process,
-                    other: 0,
-                    access: 0,
-                    abi: 0,
-                    result: 0,
-                    flags: 0,
-                };
+                let header = header(self.phase, id, process, 0, 0);
                 self.tell(header, &named);
             }
         } else {
@@ -352,17 +335,7 @@ impl Watcher {
         };
         let file = known.task.executable().or_else(|| leads_to(&invoked)).unwrap_or_default();
         let arguments = known.task.arguments().filter(|all| !all.is_empty()).unwrap_or(arguments);
-        let header = Header {
-            kind: 1,
-            phase: self.phase,
-            process: id,
-            tgid: process,
-            other: before,
-            access: 0,
-            abi: 0,
-            result: 0,
-            flags: 0,
-        };
+        let header = header(self.phase, id, process, before, 0);
         // A relative name is told with the directory that it is relative to.
         let directory: &[u8] = if path.first() == Some(&b'/') { &[] } else { &base };
         let event = Event::Exec { header, file: &file, name: &path, arguments: &arguments, directory };
@@ -394,47 +367,46 @@ impl Watcher {
     }
 
     /// The process of a thread, which is met for the first time, perhaps.
-    fn process_of(&mut self, thread: u32, from: &Handover) -> Option<u32> {
+    fn process_of(&mut self, thread: u32) -> Option<u32> {
         if let Some(process) = self.threads.get(&thread) {
             return Some(*process);
         }
         let identity = Identity::of(thread)?;
         if !self.tasks.contains_key(&identity.process) {
-            self.meet(identity, from.is_first);
+            self.meet(identity);
         }
         self.threads.insert(thread, identity.process);
         Some(identity.process)
     }
 
-    fn meet(&mut self, identity: Identity, _is_first: bool) {
+    fn meet(&mut self, identity: Identity) {
         let Some(mut task) = Task::open(identity) else { return };
         let parent = self.tasks.get(&identity.parent).map(|known| {
             task.moved_root = known.task.moved_root;
-            (known.id, known.is_program)
+            (known.id, known.is_program, known.last_fork)
         });
         let id = self.new_id();
         match parent {
-            Some((parent, is_program)) => {
-                let phase = if is_program { self.phase } else { RUNTIME_FILTERED };
-                let header = Header {
-                    kind: 2,
-                    phase,
-                    process: id,
-                    tgid: identity.process,
-                    other: parent,
-                    access: 0,
-                    abi: 0,
-                    result: 0,
-                    flags: 0,
-                };
+            Some((parent, _, phase)) => {
+                // A child is met with its first call, which may be long after its beginning.
+                let header = header(phase, id, identity.process, parent, 0);
                 self.gathered.take(Event::Fork(header), None);
             }
             // The runtime's own, on its way into the container.
             None => drop(self.gathered.process(id)),
         }
-        let is_program = parent.is_some_and(|(_, is_program)| is_program);
-        self.tasks
-            .insert(identity.process, Known { task, id, is_program, executing: None, made_children: false });
+        let is_program = parent.is_some_and(|(_, is_program, _)| is_program);
+        self.tasks.insert(
+            identity.process,
+            Known {
+                task,
+                id,
+                is_program,
+                executing: None,
+                made_children: false,
+                last_fork: RUNTIME_FILTERED,
+            },
+        );
     }
 
     /// Children that have made no call yet are met before their parent is somebody else, or nobody.
@@ -445,7 +417,7 @@ impl Watcher {
             if !self.tasks.contains_key(&child)
                 && let Some(identity) = Identity::of(child)
             {
-                self.meet(Identity { parent: process, ..identity }, false);
+                self.meet(Identity { parent: process, ..identity });
             }
         }
     }
@@ -454,17 +426,7 @@ impl Watcher {
         self.threads.retain(|_, owner| *owner != process);
         self.look_at_ports();
         if let Some(known) = self.tasks.remove(&process) {
-            let header = Header {
-                kind: 3,
-                phase: self.phase,
-                process: known.id,
-                tgid: process,
-                other: 0,
-                access: 0,
-                abi: 0,
-                result: 0,
-                flags: 0,
-            };
+            let header = header(self.phase, known.id, process, 0, 0);
             self.gathered.take(Event::Exit(header), None);
             self.gathered.end_round(true);
             self.gathered.end_round(true);
@@ -586,6 +548,11 @@ fn argument_list(task: &mut Task, mut pointer: u64) -> Vec<u8> {
         pointer += 8;
     }
     all
+}
+
+/// An event's head with what most events say: process and its number in the kernel, and the one that it comes from.
+fn header(phase: u16, process: u32, tgid: u32, other: u32, abi: u16) -> Header {
+    Header { kind: 0, phase, process, tgid, other, access: 0, abi, result: 0, flags: 0 }
 }
 
 fn abi_of(waiting: &Waiting) -> (Abi, u32) {
