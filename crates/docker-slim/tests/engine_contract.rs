@@ -21,13 +21,13 @@ fn artifacts(context: &Context) -> PathBuf {
     context.path(report["artifacts_folder"].as_str().unwrap())
 }
 
-fn contract(context: &Context) -> Value {
+fn written_contract(context: &Context) -> Value {
     json(&artifacts(context).join("run-contract.json"))
 }
 
 /// Options of `docker run` for the whole contract, seccomp profile and all.
 fn options(context: &Context) -> Vec<String> {
-    let contract = contract(context);
+    let contract = written_contract(context);
     let profile = artifacts(context).join(contract["seccomp"].as_str().unwrap());
     let options =
         contract["options"].as_array().unwrap().iter().map(|option| option.as_str().unwrap().to_owned());
@@ -156,7 +156,7 @@ fn contract_of(name: &str, script: &str) -> Option<(Value, Value)> {
     let image = context.busybox_image(name, &[("/run.sh", 0o755, script)], &[r#"CMD ["/bin/sh","/run.sh"]"#]);
     context.run_slim(&["build", "--http-probe=false", &image]).expect(0);
     Some((
-        contract(&context)["contract"].clone(),
+        written_contract(&context)["contract"].clone(),
         json(&context.path("slim.report.json"))["contract"].clone(),
     ))
 }
@@ -204,7 +204,7 @@ fn a_program_that_writes_its_root_keeps_it_and_one_that_writes_a_folder_gets_a_v
     let files = [("/run.sh", 0o755, script), ("/data/kept", 0o644, "kept")];
     let image = context.busybox_image("contract-data", &files, &[r#"CMD ["/bin/sh","/run.sh"]"#]);
     context.run_slim(&["build", "--http-probe=false", "--include-path=/data/kept", &image]).expect(0);
-    let contract = contract(&context)["contract"].clone();
+    let contract = written_contract(&context)["contract"].clone();
     assert!(contract["volumes"]["/data"]["holds_files"] == true, "{contract}");
 }
 

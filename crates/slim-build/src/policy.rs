@@ -297,7 +297,7 @@ mod tests {
             .file("/lib/x", 0o644, elf(2))
             .file("/lib/data.js", 0o644, elf(1))
             .file("/etc/motd", 0o644, "hello".repeat(20));
-        let KeptPaths { paths, elf_32_bit } =
+        let KeptPaths { paths, elf_32_bit, .. } =
             kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap();
         assert_eq!(
             paths[&ImagePath::from("/bin/su")],
