@@ -4,7 +4,7 @@
 #   make demo    the walkthrough, from nothing: without any engine, and with Docker where it is there
 #   make test    formatting, clippy, unit, property and end-to-end tests
 #   make corpus  every sample at every exercise and keep level, checked plain and under its profile
-#   make qemu    what needs another kernel: AppArmor enforced, cgroup v2 alone; a skip is a failure
+#   make qemu    what needs another kernel: AppArmor enforced, cgroup v2 alone, without root; a skip is a failure
 #   make fuzz    FUZZ_SECONDS (600) of each fuzz target
 #   make bench   throughput under observation against untouched; whole builds against by hand; registries against skopeo and
 #                umoci; bytes stored with preserved layers against flat ones
@@ -55,7 +55,7 @@ corpus: prepare docker-slim
 qemu: docker-slim
 	@scripts/prepare-machine --qemu
 	@scripts/start-docker
-	@scripts/sample-image nginx redis python node
+	@scripts/sample-image redis nginx go python node
 	@scripts/test-qemu
 
 fuzz:
