@@ -63,7 +63,10 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
         (REMOVED_FILE.to_owned(), removed.to_json()),
         (POLICY_FILE.to_owned(), made.policies.file.to_json()),
         (profiles.seccomp.clone(), made.policies.seccomp.clone().into_bytes()),
-        (profiles.apparmor.clone(), made.policies.apparmor.clone().into_bytes()),
+        (
+            profiles.apparmor.clone(),
+            made.policies.apparmor(&observation.trace, &made.bound.contract).into_bytes(),
+        ),
     ];
     artifacts.extend(contract_files(&made, &profiles));
     if let Some(recording) = &observation.behaviour.answers {

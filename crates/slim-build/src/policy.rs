@@ -8,8 +8,8 @@ use slim_engine::HostConfigFile;
 use slim_image::{Config, Entry, ImagePath, ImageTree, Kind, SourceImage};
 use slim_keep::{KeepSet, Kept, Reason};
 use slim_policy::{
-    Because, Counts, DEFAULT_CAPABILITIES, EngineFilter, Ground, Inputs, KeptKind, Mode, Owner, Policy,
-    PolicyFile, PossibleCalls, Presumed,
+    Because, Contract, Counts, DEFAULT_CAPABILITIES, EngineFilter, Ground, Inputs, KeptKind, Mode, Owner,
+    Policy, PolicyFile, PossibleCalls, Presumed,
 };
 use slim_trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,10 +38,9 @@ pub struct Policies {
     pub possible_is_complete: Option<bool>,
     /// The profile for `--security-opt seccomp=FILE`.
     pub seccomp: String,
-    /// The profile for `apparmor_parser`.
-    pub apparmor: String,
     /// What the run contract is looked for from.
     pub presumed: Presumed,
+    inputs: Inputs,
 }
 
 /// What may be allowed beyond what was seen.
@@ -117,14 +116,20 @@ pub fn decide(subject: Subject<'_>, paths: KeptPaths, beyond: Beyond) -> Result<
     let policy = slim_policy::decide(trace, &inputs);
     let seccomp = String::from_utf8(policy.seccomp_json())
         .map_err(|error| BuildError::Bug(format!("write the seccomp profile as text: {error}")))?;
-    let apparmor = slim_policy::apparmor(trace, &inputs);
     let presumed = slim_policy::presume(trace, &inputs, &ground);
     let counts = slim_policy::counts(trace, &inputs);
     let file = PolicyFile::new(trace, name, &policy, counts);
-    Ok(Policies { policy, file, counts, possible_is_complete, seccomp, apparmor, presumed })
+    Ok(Policies { policy, file, counts, possible_is_complete, seccomp, presumed, inputs })
 }
 
 impl Policies {
+    /// The profile for `apparmor_parser`, with no capability but those of a contract that was found by trying.
+    #[must_use]
+    pub fn apparmor(&self, trace: &Trace, contract: &Contract) -> String {
+        let needed = Some(contract.capabilities.clone()).filter(|_| contract.starts > 0);
+        slim_policy::apparmor(trace, &Inputs { needed_capabilities: needed, ..self.inputs.clone() })
+    }
+
     /// Figures for a person.
     #[must_use]
     pub fn told(&self) -> String {

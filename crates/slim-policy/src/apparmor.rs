@@ -76,11 +76,18 @@ pub fn apparmor(trace: &Trace, inputs: &Inputs) -> String {
     let name = profile_name(&inputs.name);
     let mut text = format!("profile {name} flags=(attach_disconnected,mediate_deleted) {{\n");
     write_lines(&mut text, "Networks that were opened.", &network::rules(trace));
-    write_lines(
-        &mut text,
-        "Capabilities that the container had; which ones were used is not known.",
-        &capabilities(inputs),
-    );
+    match &inputs.needed_capabilities {
+        Some(needed) => write_lines(
+            &mut text,
+            "Capabilities that it does not do without: all others were taken away.",
+            &needed.iter().filter_map(|(name, why)| capability(name, why)).collect(),
+        ),
+        None => write_lines(
+            &mut text,
+            "Capabilities that the container had; which ones were used is not known.",
+            &inputs.capabilities.iter().filter_map(|name| capability(name, "")).collect(),
+        ),
+    }
     write_lines(&mut text, "Its own processes, and signals from the engine.", &peers(trace, &name));
     text.push_str(BASICS);
     write_lines(&mut text, "Mounts and volumes: what they hold is not the image's.", &mounts(trace));
@@ -100,12 +107,16 @@ fn write_lines(text: &mut String, heading: &str, lines: &BTreeSet<String>) {
     text.push('\n');
 }
 
-fn capabilities(inputs: &Inputs) -> BTreeSet<String> {
-    let names = inputs.capabilities.iter().map(|name| name.trim_start_matches("CAP_").to_ascii_lowercase());
-    names
-        .filter(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
-        .map(|name| if name == "all" { "capability,".to_owned() } else { format!("capability {name},") })
-        .collect()
+/// The rule of a capability, with why in a comment; nothing for what is none.
+fn capability(name: &str, why: &str) -> Option<String> {
+    let name = name.trim_start_matches("CAP_").to_ascii_lowercase();
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+        return None;
+    }
+    let rule = if name == "all" { "capability,".to_owned() } else { format!("capability {name},") };
+    // Reasons may name files, and names may hold anything: a comment ends with its line.
+    let why: String = why.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+    Some(if why.is_empty() { rule } else { format!("{rule} # {why}") })
 }
 
 /// Reading what /proc tells of one's own processes is asked as ptrace's `read`, and no trace shows it; tracing is allowed

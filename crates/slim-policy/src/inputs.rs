@@ -35,6 +35,9 @@ pub struct Inputs {
     pub paths: BTreeMap<ImagePath, KeptKind>,
     /// The capabilities that the observed container had, without the `CAP_` prefix.
     pub capabilities: BTreeSet<String>,
+    /// The capabilities that trying has shown to be needed, without the `CAP_` prefix, each with why; `None` where nobody
+    /// has tried.
+    pub needed_capabilities: Option<BTreeMap<String, String>>,
     /// The filter that the observed container ran under.
     pub engine_filter: EngineFilter,
     /// The user that the image or the caller names; `None` where nobody does.
@@ -88,6 +91,7 @@ impl Inputs {
             elf_32_bit: false,
             paths: BTreeMap::new(),
             capabilities: DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect(),
+            needed_capabilities: None,
             engine_filter: EngineFilter::Default,
             user: None,
             mode: Mode::default(),

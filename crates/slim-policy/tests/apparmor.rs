@@ -137,6 +137,39 @@ fn many_kept_files_are_one_rule_in_a_directory_of_the_programs_own_only() {
     accepted(&profile);
 }
 
+/// Found under enforcement: the slim image keeps them with the other accounts.
+#[test]
+fn hashes_of_passwords_are_read_by_who_was_seen_to_read_them_only() {
+    let mut inputs = Inputs::new("app");
+    for path in ["/etc/passwd", "/etc/shadow", "/etc/gshadow-"] {
+        inputs.paths.insert(path.into(), KeptKind::File { elf: false, run: false, privileged: false });
+    }
+    let mut trace = Trace::empty("sha256:0");
+    let profile = apparmor(&trace, &inputs);
+    assert!(profile.contains("  /etc/passwd r,\n") && !profile.contains("shadow"), "{profile}");
+    trace.files.push(access(0, "/etc/shadow", &[Access::Open]));
+    let profile = apparmor(&trace, &inputs);
+    assert!(profile.contains("  /etc/shadow r,\n") && !profile.contains("gshadow"), "{profile}");
+}
+
+#[test]
+fn of_capabilities_that_were_tried_only_the_needed_ones_are_left_each_with_why() {
+    let mut inputs = Inputs::new("app");
+    let why = |name: &str, why: &str| (name.to_owned(), why.to_owned());
+    inputs.needed_capabilities =
+        Some([why("SETUID", "setresuid was called"), why("CHOWN", "of /a\n  capability sys_admin,")].into());
+    let profile = apparmor(&Trace::empty("sha256:0"), &inputs);
+    let rules: Vec<&str> = profile.lines().filter(|line| line.starts_with("  capability")).collect();
+    let expected = [
+        "  capability chown, # of /a?  capability sys_admin,",
+        "  capability setuid, # setresuid was called",
+    ];
+    assert_eq!(rules, expected);
+    accepted(&profile);
+    inputs.needed_capabilities = Some([].into());
+    assert!(!apparmor(&Trace::empty("sha256:0"), &inputs).contains("  capability"), "none is needed");
+}
+
 #[test]
 fn names_of_profiles_hold_no_slash_or_space() {
     assert_eq!(profile_name("registry.local:5000/team/app"), "registry.local-5000-team-app-apparmor-profile");

@@ -1,6 +1,9 @@
 //! The control groups of containers: `/docker-slim-<id>` in every hierarchy, where the sensor finds a container by the
 //! last part of the path. There is no folder above them that could stay behind.
 
+use crate::host;
+use rustix::fs::Access;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +30,32 @@ pub(super) fn is_unified() -> bool {
 pub(super) fn folders(id: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let roots = mounts.lines().filter_map(kind_of).map(|(_, root)| root);
-    roots.map(|root| root.join(name_of(id))).filter(|folder| folder.is_dir()).collect()
+    let own = if host::is_real_root() { None } else { handed_on() };
+    // What is mounted over itself has two lines.
+    let roots: BTreeSet<PathBuf> = roots.chain(own).collect();
+    roots.into_iter().map(|root| root.join(name_of(id))).filter(|folder| folder.is_dir()).collect()
+}
+
+/// Where v2 is alone and we are not root: the folder of the topmost group around us in which we may make groups and to which
+/// we may move processes; the one that we are in where there is none. As systemd hands on `user@1000.service`: processes
+/// are in groups below it, so that it can give controllers to more of them.
+pub(super) fn handed_on() -> Option<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let writable = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
+    is_unified().then_some(())?;
+    topmost(Path::new("/sys/fs/cgroup"), own, |group| {
+        writable(group) && writable(&group.join("cgroup.procs"))
+    })
+}
+
+/// The highest of the folders from `own`, below `root`, upward without a gap that may be used; else that of `own` itself.
+/// Nothing where it is not there, as behind a mount of ours.
+fn topmost(root: &Path, own: &str, usable: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let group = root.join(own);
+    let above = group.ancestors().take_while(|group| group.starts_with(root));
+    let highest = above.take_while(|group| usable(group)).last().unwrap_or(&group);
+    highest.is_dir().then(|| highest.to_owned())
 }
 
 /// `… / /sys/fs/cgroup/memory rw,… - cgroup cgroup rw,memory`: the kind and where it is mounted.
@@ -154,6 +182,22 @@ mod tests {
         assert_eq!(kind_of(v1), Some(("cgroup", PathBuf::from("/sys/fs/cgroup/memory"))));
         assert_eq!(kind_of("25 1 0:5 / /proc rw - proc proc rw"), None);
         assert_eq!(kind_of("nonsense"), None);
+    }
+
+    #[test]
+    fn the_topmost_group_that_is_ours_without_a_gap_is_handed_on() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        fs::create_dir_all(root.join("slice/user/app/shell")).unwrap();
+        let of = |usable: &[&str]| {
+            let usable: Vec<PathBuf> = usable.iter().map(|group| root.join(group)).collect();
+            topmost(root, "slice/user/app/shell", |group| usable.iter().any(|known| known == group))
+        };
+        let shell = "slice/user/app/shell";
+        assert_eq!(of(&[shell, "slice/user/app", "slice/user"]), Some(root.join("slice/user")));
+        assert_eq!(of(&[shell, "slice/user"]), Some(root.join(shell)), "what lies between may not be passed");
+        assert_eq!(of(&[]), Some(root.join(shell)));
+        assert_eq!(topmost(root, "elsewhere", |_| false), None);
     }
 
     #[test]

@@ -21,9 +21,15 @@ use std::path::{Path, PathBuf};
 pub(super) fn own_mounts() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
-    if !host::is_real_root() {
-        // Only the group that we are in can be ours, and only the v2 tree is handed on to users. The runtime takes what it
-        // sees there for all, and goes on where it may make no groups.
+    if host::is_real_root() {
+        return Ok(());
+    }
+    // Only the v2 tree is handed on to users. The runtime takes what it sees there for all, and goes on where it may make no
+    // groups.
+    if let Some(own) = control_group::handed_on() {
+        // Of the same file system: mounting it anew on itself is refused (EBUSY).
+        mount(Some(&own), "/sys/fs/cgroup", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    } else {
         unshare(CloneFlags::CLONE_NEWCGROUP)?;
         mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>)?;
     }

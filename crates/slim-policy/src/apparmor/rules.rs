@@ -269,11 +269,14 @@ impl Rules<'_> {
     }
 
     /// What the image holds may be read: it was kept because it is needed. Many files that may only be read are one
-    /// rule a directory.
+    /// rule a directory. Passwords are kept with the other accounts, for who may ask for them: only what asked may read.
     fn add_kept(&mut self) {
         let mut plain: BTreeMap<ImagePath, Vec<&ImagePath>> = BTreeMap::new();
         let kept = &self.inputs.paths;
         for (path, kind) in kept {
+            if is_account_secret(path) {
+                continue;
+            }
             match kind {
                 KeptKind::Directory => self.add(Pattern::exact(path).then(DIRECTORY), Permissions::READ),
                 KeptKind::File { run: true, .. } => self.add(Pattern::exact(path), Permissions::PROGRAM),
@@ -324,6 +327,13 @@ fn is_shared(directory: &ImagePath) -> bool {
         let shared = ImagePath::from(*shared);
         *directory == shared || (*below && directory.is_within(&shared))
     })
+}
+
+/// Hashes of passwords: shadow(5), gshadow(5) and what useradd(8) leaves of them.
+fn is_account_secret(path: &ImagePath) -> bool {
+    ["/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/security/opasswd"]
+        .iter()
+        .any(|secret| *path == ImagePath::from(*secret))
 }
 
 /// Where files lie that no program but their own may read, beside those that were kept: /etc/shadow. An engine or a volume
