@@ -10,7 +10,7 @@ use slim_engine::embedded::{HELPER_COMMAND, Store, user_namespace};
 pub fn open(global: &GlobalArguments) -> Result<Store, EngineError> {
     let root = settings::store_root(global);
     if !settings::is_root() {
-        let error = user_namespace::become_root(HELPER_COMMAND, &settings::command_line());
+        let error = user_namespace::become_root(HELPER_COMMAND, &root, &settings::command_line());
         return Err(EngineError::Store {
             action: "begin anew as root of a user namespace, to open".to_owned(),
             path: root,

@@ -265,7 +265,7 @@ impl EmbeddedEngine {
     }
 }
 
-fn keeper_of(folder: &Folder) -> Option<Process> {
+pub(super) fn keeper_of(folder: &Folder) -> Option<Process> {
     serde_json::from_slice::<Option<Process>>(&fs::read(folder.join("keeper.json")).ok()?).ok()?
 }
 

@@ -91,7 +91,7 @@ pub fn help(arguments: &[std::ffi::OsString]) -> u8 {
             let helper = [OsStr::new("/proc/self/exe"), OsStr::new(HELPER_COMMAND)];
             joining::join(&helper, Path::new(folder), Path::new(request))
         }
-        [verb, command @ ..] if *verb == "as-root" => user_namespace::enter(command),
+        [verb, store, command @ ..] if *verb == "as-root" => user_namespace::enter(Path::new(store), command),
         [verb, pid] if *verb == "map-users" => user_namespace::map(pid),
         [verb, folder, request] if *verb == "enter" => joining::enter(Path::new(folder), Path::new(request)),
         [verb, store, folder, directory] if *verb == "unpack" => {

@@ -2,24 +2,33 @@
 //!
 //! Inside, the store, the containers and their observer are what they are for root. Outside, all of it is the user's own, or
 //! belongs to the ids that `/etc/subuid` and `/etc/subgid` give the user (newuidmap(1) and newgidmap(1) map them). Without
-//! such a range there is one id, root's.
+//! such a range there is one id, root's. While containers run, all of the user's programs are in the namespace that these
+//! are in: only from there may they be joined, and signals be sent to those of their programs that are other users.
 
-use nix::sched::{CloneFlags, unshare};
+use super::containers::keeper_of;
+use super::record::{Folder, Process};
+use nix::sched::{CloneFlags, setns, unshare};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Runs a command of this program as root of a user namespace of its own, in place of what runs. Comes back only with the
-/// reason why it cannot.
-pub fn become_root(helper: &str, command: &[OsString]) -> io::Error {
-    Command::new("/proc/self/exe").arg0("docker-slim").arg(helper).arg("as-root").args(command).exec()
+/// Runs a command of this program as root of a user namespace of its own, or of the one of the containers that run in the
+/// store at this path, in place of what runs. Comes back only with the reason why it cannot.
+pub fn become_root(helper: &str, store: &Path, command: &[OsString]) -> io::Error {
+    Command::new("/proc/self/exe")
+        .arg0("docker-slim")
+        .args([helper, "as-root"])
+        .arg(store)
+        .args(command)
+        .exec()
 }
 
 /// Enters the namespace and becomes the command. No other thread may run.
-pub(super) fn enter(command: &[&OsStr]) -> u8 {
-    let entered = entered();
+pub(super) fn enter(store: &Path, command: &[&OsStr]) -> u8 {
+    let entered = if joined(store) { be_root() } else { entered() };
     let error = match entered {
         Ok(()) => Command::new("/proc/self/exe").arg0("docker-slim").args(command).exec(),
         Err(error) => error,
@@ -30,6 +39,21 @@ pub(super) fn enter(command: &[&OsStr]) -> u8 {
         format!("error: failed to enter a user namespace: {error}\n{hint}\n").as_bytes(),
     );
     3
+}
+
+/// Joins the namespace of a container that runs. Whoever owns a namespace may (user_namespaces(7)); nothing else is joined.
+fn joined(store: &Path) -> bool {
+    let of = |pid: u32| File::open(format!("/proc/{pid}/ns/user"));
+    running(store)
+        .into_iter()
+        .any(|pid| of(pid).is_ok_and(|file| setns(file, CloneFlags::CLONE_NEWUSER).is_ok()))
+}
+
+/// The keepers of the containers that run in the store. (Programs may be in a namespace that they made themselves.)
+fn running(store: &Path) -> Vec<u32> {
+    let Ok(folders) = fs::read_dir(store.join("containers")) else { return Vec::new() };
+    let keepers = folders.flatten().filter_map(|folder| keeper_of(&Folder::new(folder.path())));
+    keepers.filter(Process::lives).map(|keeper| keeper.pid).collect()
 }
 
 fn entered() -> io::Result<()> {
@@ -48,6 +72,10 @@ fn entered() -> io::Result<()> {
         fs::write("/proc/self/uid_map", format!("0 {uid} 1\n"))?;
         fs::write("/proc/self/gid_map", format!("0 {gid} 1\n"))?;
     }
+    be_root()
+}
+
+fn be_root() -> io::Result<()> {
     let (user, group) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
     rustix::thread::set_thread_res_gid(group, group, group)?;
     rustix::thread::set_thread_res_uid(user, user, user)?;
@@ -107,7 +135,22 @@ pub(super) fn keeps_groups() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::write;
     use super::*;
+
+    #[test]
+    fn containers_that_run_have_a_keeper_and_others_do_not() {
+        let store = tempfile::tempdir().unwrap();
+        assert_eq!(running(store.path()), []);
+        let this = Process::of(std::process::id()).unwrap();
+        let gone = Process { start_time: this.start_time + 1, ..this };
+        for (name, keeper) in [("one", Some(this)), ("two", Some(gone)), ("three", None)] {
+            let folder = store.path().join("containers").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            write(&folder.join("keeper.json"), &keeper).unwrap();
+        }
+        assert_eq!(running(store.path()), [this.pid]);
+    }
 
     #[test]
     fn a_user_has_ranges_by_name_and_by_number() {
