@@ -22,6 +22,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The file that the launcher of the image reads.
+const LAUNCH_POLICY: &str = "launch.policy";
+
 /// Everything the stages before this one made.
 pub struct Made {
     pub seen: Seen,
@@ -55,6 +58,12 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
         (profiles.apparmor.clone(), made.policies.apparmor.clone().into_bytes()),
         (profiles.run.clone(), run_settings(&made.policies.run_spec)),
     ];
+    if let Some(launched) = &made.policies.launched {
+        artifacts.push((LAUNCH_POLICY.to_owned(), launched.file.clone()));
+        if let Some(tighter) = &launched.policy {
+            artifacts.push((profiles.entrypoint.clone(), tighter.seccomp_json()));
+        }
+    }
     if let Some(recording) = &observation.behaviour.answers {
         artifacts.push(("recording.json".to_owned(), recording.to_json()));
     }
@@ -113,6 +122,8 @@ struct Profiles {
     seccomp: String,
     apparmor: String,
     run: String,
+    /// The tighter profile that the launcher installs.
+    entrypoint: String,
 }
 
 impl Profiles {
@@ -121,6 +132,7 @@ impl Profiles {
             seccomp: format!("{stem}-seccomp.json"),
             apparmor: format!("{stem}-apparmor-profile"),
             run: format!("{stem}-run.json"),
+            entrypoint: format!("{stem}-entrypoint-seccomp.json"),
         }
     }
 }
@@ -221,6 +233,7 @@ fn policy_report(policies: &Policies, profiles: &Profiles) -> PolicyReport {
         seccomp_profile: profiles.seccomp.clone(),
         apparmor_profile: profiles.apparmor.clone(),
         run_options: policies.run_spec.options(),
+        launcher: policies.launched.as_ref().map(|launched| launched.report(policy)),
     }
 }
 

@@ -61,13 +61,20 @@ pub(crate) async fn policy(
     let name = policy::file_stem(settings, &seen.source);
     let overrides = settings.container.clone();
     let (trace, kept) = (Arc::clone(&seen.observation.trace), Arc::clone(kept));
-    let beyond = policy::Beyond { level: settings.keep.level, repaired: repairs.calls.clone() };
+    let beyond = policy::Beyond {
+        level: settings.keep.level,
+        repaired: repairs.calls.clone(),
+        launch: settings.launch,
+    };
     let (files, policies) = crate::error::blocking(move || {
         let policies = policy::decide(&name, &config, &overrides, &trace, files.tree(), &kept, beyond)?;
         Ok((files, policies))
     })
     .await?;
     stage.done(policies.told());
+    if let Some(why) = &policies.not_launched {
+        story.notice_once(format!("no launcher is in the image: {why}"));
+    }
     if !policies.policy.inexpressible.is_empty() {
         let calls: Vec<&str> = policies.policy.inexpressible.iter().map(String::as_str).collect();
         story.notice_once(format!("no profile can allow system calls without a name: {}", calls.join(", ")));

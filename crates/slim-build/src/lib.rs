@@ -15,12 +15,14 @@ mod host;
 mod image;
 mod inside;
 mod judgement;
+mod launch;
 mod observe;
 mod origin;
 mod outputs;
 mod person;
 mod pipeline;
 mod policy;
+mod policy_files;
 mod processes;
 mod progress;
 mod repair;
@@ -38,8 +40,10 @@ pub use compare::{Reading, TreeSource, compare_archives, compare_images};
 pub use edits::{ConfigEdits, Persist};
 pub use error::BuildError;
 pub use judgement::{Verdict, judge};
+pub use launch::Launch;
 pub use person::{InputEnded, Person};
 pub use pipeline::{build, profile};
+pub use policy_files::{POLICY_ARTIFACT, PolicyBytes, PolicyKind, policy_files};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
     ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, Output, Settings, Verify, VerifyMode,

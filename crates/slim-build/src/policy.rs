@@ -1,6 +1,7 @@
 //! Trace + keep-set → what the slim image may do: seccomp profile, AppArmor profile, run settings.
 
 use crate::error::BuildError;
+use crate::launch::{self, Launch, Launched};
 use crate::settings::Settings;
 use slim_engine::{HostConfigFile, Overrides};
 use slim_image::{Config, ImagePath, ImageTree, Kind, SourceImage};
@@ -11,6 +12,7 @@ use slim_policy::{
 use slim_trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::Arc;
 
 /// Bytes of a file that tell whether it is ELF, and of which class.
 const ELF_START: usize = 5;
@@ -31,6 +33,10 @@ pub struct Policies {
     /// The profile for `apparmor_parser`.
     pub apparmor: String,
     pub run_spec: RunSpec,
+    /// The launcher, where one stands in the image.
+    pub launched: Option<Arc<Launched>>,
+    /// Why none does, where one was asked for.
+    pub not_launched: Option<String>,
 }
 
 /// What may be allowed beyond what was seen.
@@ -39,6 +45,7 @@ pub struct Beyond {
     pub level: Level,
     /// Calls that verification found refused, each with its round.
     pub repaired: BTreeMap<String, u32>,
+    pub launch: Launch,
 }
 
 /// Decides what the slim image may do. `name` names the AppArmor profile; `config` is the image's with what the user
@@ -56,7 +63,7 @@ pub fn decide(
     beyond: Beyond,
 ) -> Result<Policies, BuildError> {
     let (paths, elf_32_bit) = kept_paths(tree, kept)?;
-    let inputs = Inputs {
+    let mut inputs = Inputs {
         elf_32_bit,
         paths,
         user: Some(config.user.clone()).filter(|user| !user.is_empty()),
@@ -66,12 +73,23 @@ pub fn decide(
         repaired: beyond.repaired,
         ..Inputs::new(name)
     };
-    let policy = slim_policy::decide(trace, &inputs);
+    let mut policy = slim_policy::decide(trace, &inputs);
+    let (mut launched, mut not_launched) = (None, None);
+    if !beyond.launch.is_off() {
+        match launch::decide(beyond.launch, trace, &inputs, &policy)? {
+            Ok(done) => {
+                slim_policy::allow_launcher(&mut policy, beyond.launch.file_rules);
+                done.add_paths(&mut inputs.paths);
+                launched = Some(Arc::new(done));
+            }
+            Err(why) => not_launched = Some(why.to_string()),
+        }
+    }
     let seccomp = String::from_utf8(policy.seccomp_json())
         .map_err(|error| BuildError::Bug(format!("write the seccomp profile as text: {error}")))?;
     let apparmor = slim_policy::apparmor(trace, &inputs);
     let run_spec = slim_policy::run_spec(trace, &inputs);
-    Ok(Policies { policy, seccomp, apparmor, run_spec })
+    Ok(Policies { policy, seccomp, apparmor, run_spec, launched, not_launched })
 }
 
 impl Policies {
@@ -84,11 +102,23 @@ impl Policies {
                 format!("the root must be writable ({} paths)", because.len())
             }
         };
-        format!(
+        let told = format!(
             "{} system calls allowed, {} of them seen; {root}",
             self.policy.allowed.len(),
             self.made_by_program()
-        )
+        );
+        match &self.launched {
+            Some(launched) => format!("{told}; {}", launched.told()),
+            None => told,
+        }
+    }
+
+    /// The calls that the program may make wherever it is: without those that are taken away before it stays.
+    #[must_use]
+    pub fn allowed_at_last(&self) -> BTreeSet<&str> {
+        let tighter = self.launched.as_ref().and_then(|launched| launched.policy.as_ref());
+        let policy = tighter.unwrap_or(&self.policy);
+        policy.allowed.iter().map(|allowed| allowed.system_call.as_str()).collect()
     }
 
     /// System calls that the image's own programs made.

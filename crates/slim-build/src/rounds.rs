@@ -94,13 +94,14 @@ impl Rounds<'_> {
             // Where only the policy has grown, the image is the same.
             let (back, loaded) = match held.take() {
                 Some(loaded) => (back, loaded),
-                None => self.image(back, &kept).await?,
+                None => self.image(back, &kept, &policies).await?,
             };
             files = back;
             let (verdict, findings) = self.judge(&files, &kept, &policies, &loaded, &repairs).await?;
             let grows = !findings.is_empty() && repairs.rounds.len() < self.most_rounds();
             if grows {
-                let new_paths = !findings.seeds.is_empty();
+                // The launcher's policy lies in the image.
+                let new_paths = !findings.seeds.is_empty() || policies.launched.is_some();
                 repairs.grow(findings, verdict.differences.len());
                 self.prepare();
                 if new_paths {
@@ -127,10 +128,16 @@ impl Rounds<'_> {
         usize::try_from(self.settings.verify.rounds).unwrap_or(usize::MAX)
     }
 
-    async fn image(&self, files: Files, kept: &Arc<KeepSet>) -> Result<(Files, Loaded), BuildError> {
+    async fn image(
+        &self,
+        files: Files,
+        kept: &Arc<KeepSet>,
+        policies: &Policies,
+    ) -> Result<(Files, Loaded), BuildError> {
         let Self { engine, settings, story, seen, .. } = *self;
         let stage = story.begin(Stage::Image);
-        let (files, image) = image::write(settings, &stage, seen, files, kept).await?;
+        let (files, image) =
+            image::write(settings, &stage, seen, files, kept, policies.launched.clone()).await?;
         let loaded = image::load(engine, settings, &stage, &image).await?;
         let layers = match image.layers().len() {
             1 => "one layer".to_owned(),

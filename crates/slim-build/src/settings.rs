@@ -42,6 +42,8 @@ pub struct Settings {
     pub trace_out: Option<PathBuf>,
     /// What to keep beyond the observed.
     pub keep: slim_keep::Settings,
+    /// What is done between the entrypoint and the program that stays.
+    pub launch: crate::launch::Launch,
     /// How the slim image is proved before it gets its names.
     pub verify: Verify,
     /// Show the fat container's log when it has stopped.

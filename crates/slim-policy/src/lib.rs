@@ -9,7 +9,9 @@ mod apparmor;
 mod engine_default;
 mod fallback;
 mod inputs;
+mod launch;
 mod paths;
+mod profile;
 mod related;
 mod run_spec;
 mod runtime;
@@ -19,6 +21,11 @@ mod system_calls;
 pub use apparmor::{apparmor, profile_name};
 pub use engine_default::allowed_by_default;
 pub use inputs::{DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind};
+pub use launch::{LastExec, NoLastExec, after_last_exec, allow_launcher, as_profile, file_rules, last_exec};
+pub use profile::{
+    Action, Allowance, Argument, CompileError, Missing, Operator, ProfileDifference, ProfileError, Rule,
+    SeccompProfile, intersection, union,
+};
 pub use run_spec::{RootFileSystem, RunSpec, run_spec};
 pub use runtime::{RuntimeSet, UNTRACED_RUNTIMES, runtime_sets};
 pub use system_calls::{

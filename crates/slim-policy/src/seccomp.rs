@@ -165,6 +165,7 @@ fn allow_comment(because: &BTreeSet<Because>) -> String {
     let mut always = false;
     let mut purposes = Vec::new();
     let mut repaired = None;
+    let mut launcher = false;
     for reason in because {
         match reason {
             Because::Program { executable: Some(executable), .. } => {
@@ -177,6 +178,7 @@ fn allow_comment(because: &BTreeSet<Because>) -> String {
             Because::Always => always = true,
             Because::Related { purpose } => purposes.push(*purpose),
             Because::Repaired { round } => repaired = Some(round),
+            Because::Launcher => launcher = true,
         }
     }
     let mut parts = Vec::new();
@@ -198,6 +200,9 @@ fn allow_comment(because: &BTreeSet<Because>) -> String {
     }
     if let Some(round) = repaired {
         parts.push(format!("repaired in round {round}"));
+    }
+    if launcher {
+        parts.push("made by docker-slim launch".to_owned());
     }
     if always {
         parts.push("needed by every program: kernel and vDSO".to_owned());

@@ -5,8 +5,8 @@ mod build;
 mod size;
 
 pub use build::{
-    BuildReport, ExecReport, ExerciseReport, HttpReport, ImageReport, KeepReport, ObservationReport,
-    PolicyReport, RoundReport, SharesReport, StageReport, UnseenReport, VERSION, VerificationReport,
-    VerificationResult,
+    BuildReport, ExecReport, ExerciseReport, HttpReport, ImageReport, KeepReport, LauncherReport,
+    ObservationReport, PolicyReport, RoundReport, SharesReport, StageReport, UnseenReport, VERSION,
+    VerificationReport, VerificationResult,
 };
 pub use size::{factor, human};

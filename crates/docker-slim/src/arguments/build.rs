@@ -1,6 +1,8 @@
 //! Flags of `build` and of `profile`.
 
-use super::{CommonArguments, ImageArguments, KeepArguments, RecipeArguments, VerifyArguments};
+use super::{
+    CommonArguments, ImageArguments, KeepArguments, LaunchArguments, RecipeArguments, VerifyArguments,
+};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -43,6 +45,8 @@ pub struct BuildArguments {
     pub layers: LayerChoice,
     #[command(flatten)]
     pub verify: VerifyArguments,
+    #[command(flatten)]
+    pub launch: LaunchArguments,
     /// Take what the program uses from this trace (`docker-slim profile --trace-out`, `docker-slim trace merge`) instead
     /// of watching it: the trace must be of this image. The fat image still runs, unwatched, to be compared with;
     /// `--verify=off` runs nothing.

@@ -10,6 +10,8 @@ mod global;
 mod http;
 mod image;
 mod keep;
+mod launch;
+mod policy;
 mod probe;
 mod recipe;
 mod registry;
@@ -28,6 +30,12 @@ pub use global::{EngineName, GlobalArguments, LogFormat, LogLevel, OutputFormat}
 pub use http::HttpArguments;
 pub use image::ImageArguments;
 pub use keep::{KeepArguments, KeepLevel};
+pub use launch::{LaunchArguments, SeccompPhase};
+pub use policy::{
+    LauncherArguments, MergeRule, PolicyArguments, PolicyCheckArguments, PolicyCommand,
+    PolicyCompileArguments, PolicyDiffArguments, PolicyFileArgument, PolicyMergeArguments,
+    PolicyShowArguments,
+};
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
 pub use registry::{
@@ -72,6 +80,10 @@ pub enum Command {
     Diff(DiffArguments),
     /// Merges, shows and compares traces: what `profile --trace-out` wrote, and `build --from-trace` takes.
     Trace(TraceArguments),
+    /// Shows, compares, combines and checks policies: those of builds, and those attached to images in registries.
+    Policy(PolicyArguments),
+    /// Runs a program under the tighter filter of a policy; what a slim image has with `--seccomp-phase entrypoint`.
+    Launch(LauncherArguments),
     /// Runs an image of the embedded engine's store in the foreground; flags as `docker run`.
     Run(Box<RunArguments>),
     /// The images of the embedded engine, which needs no daemon: lists, imports, removes.

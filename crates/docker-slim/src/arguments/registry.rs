@@ -21,6 +21,14 @@ pub struct ClientArguments {
     pub parallel: u16,
 }
 
+impl ClientArguments {
+    /// What holds where a command has none of these flags.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { auth_file: None, insecure_registry: Vec::new(), parallel: 4 }
+    }
+}
+
 /// Which images of an index.
 #[derive(Debug, Args)]
 pub struct PlatformArguments {
@@ -63,6 +71,10 @@ pub struct PushArguments {
     /// Push blobs in chunks of so many bytes, for registries that take no large requests.
     #[arg(long, value_name = "BYTES")]
     pub chunk_size: Option<u64>,
+    /// Attach the image's policy as an OCI artifact: `auto`, that of its last build below the state path, where there is
+    /// one; a folder of artifacts; or `off`.
+    #[arg(long, value_name = "WHICH", default_value = "auto")]
+    pub attach_policy: String,
     #[command(flatten)]
     pub client: ClientArguments,
 }

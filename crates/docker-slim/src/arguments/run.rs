@@ -1,7 +1,6 @@
 //! Flags of `run`. Their names are `docker run`'s.
 
 use clap::Args;
-use std::path::PathBuf;
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
@@ -36,9 +35,10 @@ pub struct RunArguments {
     /// `none` (one of the container's own with loopback alone, the default) or `host`.
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
-    /// Run under this seccomp profile, as a build writes it.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
+    /// Run under this seccomp profile: a file, a folder of artifacts, an image that was built here, or one in a layout or
+    /// a registry with a policy attached (`oci:FOLDER[:NAME]`, `docker://NAME`).
+    #[arg(long, value_name = "REF")]
+    pub policy: Option<String>,
     /// seccomp=FILE, seccomp=unconfined, no-new-privileges, systempaths=unconfined.
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,

@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod attach;
 mod build;
 mod choice;
 mod collector;
@@ -10,8 +11,10 @@ mod difference;
 mod documentation;
 mod explain;
 mod fat_image;
+mod launch;
 mod metadata;
 mod output;
+mod policy;
 mod probe;
 mod pull;
 mod push;
@@ -53,6 +56,8 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Explain(arguments) => explain::run(global, &arguments),
         Command::Diff(arguments) => diff::run(global, &arguments),
         Command::Trace(arguments) => trace::run(global, &arguments),
+        Command::Policy(arguments) => policy::run(global, &arguments),
+        Command::Launch(arguments) => launch::run(&arguments),
         Command::Run(arguments) => run::run(global, &arguments),
         Command::Store(arguments) => store::run(global, &arguments),
         Command::Pull(arguments) => pull::run(global, &arguments),

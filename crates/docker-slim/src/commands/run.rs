@@ -1,6 +1,6 @@
 //! `docker-slim run`: a container of the embedded engine in the foreground, removed at its end.
 
-use crate::arguments::{EngineName, GlobalArguments, RunArguments};
+use crate::arguments::{ClientArguments, EngineName, GlobalArguments, RunArguments};
 use crate::failure::Failure;
 use crate::outside::Outside;
 use crate::settings;
@@ -20,7 +20,8 @@ pub fn run(global: &GlobalArguments, arguments: &RunArguments) -> Result<(), Fai
             .with_hint("docker run does that"));
     }
     let run = settings::this_run()?;
-    let spec = ContainerSpec { labels: run.labels(), ..settings::run(arguments)? };
+    let policy = |word: &str| super::policy::seccomp_text(global, &ClientArguments::none(), word);
+    let spec = ContainerSpec { labels: run.labels(), ..settings::run(arguments, policy)? };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

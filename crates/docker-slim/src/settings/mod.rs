@@ -9,7 +9,9 @@ mod files;
 mod http;
 mod image;
 mod keep;
+mod launch;
 mod outputs;
+mod policy;
 mod probe;
 mod recipe;
 mod registry;
@@ -21,6 +23,7 @@ mod verify;
 pub use diff::Side;
 pub use endpoint::{endpoint_inputs, flags_name_an_address, names_an_address, podman_sockets};
 pub use explain::{Question, explain};
+pub use policy::{AttachPolicy, PolicyPlace, attach_policy, built_here, policy_client, policy_place};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
 pub use registry::{Pull, copy, pull, push, serve};
@@ -75,6 +78,7 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
     work.settings.edits = image::edits(&arguments.edits)?;
     work.settings.keep = keep::settings(&arguments.keep)?;
     work.settings.verify = verify::settings(&arguments.verify)?;
+    work.settings.launch = launch::settings(&arguments.launch, arguments.layers)?;
     work.settings.from_trace = arguments.from_trace.as_deref().map(read_trace).transpose()?.map(Arc::new);
     Ok(work)
 }
@@ -132,6 +136,7 @@ fn common(
         edits: ConfigEdits::default(),
         exercise: exercise::settings(&arguments.exercise, &arguments.http)?,
         keep: keep::usual(),
+        launch: slim_build::Launch::default(),
         verify: Verify::default(),
         show_container_logs: arguments.show_clogs,
         stop_grace: STOP_GRACE,

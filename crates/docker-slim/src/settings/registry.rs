@@ -1,6 +1,6 @@
 //! Flags and environment about registries → what the client and the server are told.
 
-use super::state_path;
+use super::{AttachPolicy, attach_policy, state_path};
 use crate::arguments::{
     ClientArguments, CopyArguments, GlobalArguments, PlatformArguments, PullArguments, PushArguments,
     ServeArguments,
@@ -33,6 +33,7 @@ pub struct Push {
     pub source: Stored,
     pub image: Reference,
     pub platforms: Platforms,
+    pub attach_policy: AttachPolicy,
 }
 
 /// What `copy` does.
@@ -89,7 +90,8 @@ pub fn push(arguments: &PushArguments) -> Result<Push, Failure> {
     let mut client = client(&arguments.client)?;
     client.chunk = chunk(arguments.chunk_size)?;
     let platforms = platforms(&arguments.platforms, Platforms::All)?;
-    Ok(Push { client, source, image: in_registry(&arguments.image)?, platforms })
+    let attach_policy = attach_policy(&arguments.attach_policy);
+    Ok(Push { client, source, image: in_registry(&arguments.image)?, platforms, attach_policy })
 }
 
 /// The settings of `copy`.
@@ -162,7 +164,7 @@ fn mirrors(words: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     Ok(mirrors)
 }
 
-fn client(arguments: &ClientArguments) -> Result<ClientSettings, Failure> {
+pub(super) fn client(arguments: &ClientArguments) -> Result<ClientSettings, Failure> {
     let environment = |name: &str| env::var(name).ok();
     Ok(ClientSettings {
         credentials: CredentialSources {

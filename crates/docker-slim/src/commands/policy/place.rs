@@ -1,0 +1,141 @@
+//! Reads the policy that a word names, wherever it lies.
+
+use crate::arguments::{ClientArguments, GlobalArguments};
+use crate::commands::with_registry::{until_interrupted, with_registry};
+use crate::failure::Failure;
+use crate::settings::{self, PolicyPlace};
+use slim_build::{POLICY_ARTIFACT, PolicyBytes, PolicyKind, policy_files};
+use slim_image::location::Stored;
+use slim_image::{Layout, Platform, Reference};
+use slim_policy::SeccompProfile;
+use slim_registry::{Artifact, Client, RegistryError};
+use slim_trace::Trace;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// There is an image, and no policy with it.
+const NO_POLICY: u8 = 4;
+
+/// A policy, or a trace from which one could be made.
+pub struct Found {
+    /// The word that named it.
+    word: String,
+    /// Where it was found, for a person.
+    pub told: String,
+    pub files: Vec<PolicyBytes>,
+    pub trace: Option<Trace>,
+}
+
+impl Found {
+    /// The file of one kind.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn file(&self, kind: PolicyKind) -> Result<&[u8], Failure> {
+        let found = self.files.iter().find(|file| file.kind == kind);
+        found.map(|file| file.bytes.as_slice()).ok_or_else(|| {
+            let has: Vec<&str> = self.files.iter().map(|file| file.kind.word()).collect();
+            Failure::new(
+                format!("find {} in the policy {}: it has {}", kind.word(), self.word, has.join(", ")),
+                NO_POLICY,
+            )
+        })
+    }
+
+    /// The container's seccomp profile.
+    ///
+    /// # Errors
+    /// When there is none, or it is not understood.
+    pub fn profile(&self) -> Result<SeccompProfile, Failure> {
+        if self.trace.is_some() {
+            return Err(Failure::usage(format!("read {} as a profile: it is a trace", self.word)).with_hint(
+                "docker-slim build --from-trace makes a profile of it, docker-slim trace shows it",
+            ));
+        }
+        self.read_profile(self.file(PolicyKind::Seccomp)?)
+    }
+
+    /// A profile among the files.
+    ///
+    /// # Errors
+    /// When it is not understood.
+    pub fn read_profile(&self, bytes: &[u8]) -> Result<SeccompProfile, Failure> {
+        let machine = Platform::host().architecture;
+        SeccompProfile::read(bytes, &machine, &BTreeSet::new())
+            .map_err(|error| Failure::usage(format!("read the seccomp profile of {}: {error}", self.word)))
+    }
+}
+
+/// Reads what a word names.
+///
+/// # Errors
+/// When there is nothing, it cannot be read, or no policy is with it.
+pub fn load(global: &GlobalArguments, client: &ClientArguments, word: &str) -> Result<Found, Failure> {
+    let found = |told: String, files: Vec<PolicyBytes>| {
+        if files.is_empty() {
+            return Err(Failure::new(format!("find a policy with {word}: {told} has none"), NO_POLICY)
+                .with_hint("docker-slim build writes one, docker-slim push attaches it"));
+        }
+        Ok(Found { word: word.to_owned(), told, files, trace: None })
+    };
+    match settings::policy_place(global, word)? {
+        PolicyPlace::File(path) => of_file(word, &path),
+        PolicyPlace::Folder(folder) => found(folder.display().to_string(), policy_files(&folder)?),
+        PolicyPlace::Layout(stored) => {
+            let files = of_layout(&stored).map_err(Failure::from)?;
+            found(stored.to_string(), files)
+        }
+        PolicyPlace::Registry(image) => {
+            let files = of_registry(global, client, &image)?;
+            found(format!("docker://{}", image.with_tag()), files)
+        }
+    }
+}
+
+/// A profile or a trace: told apart by what only one of them has.
+fn of_file(word: &str, path: &Path) -> Result<Found, Failure> {
+    let failed = |why: String| Failure::usage(format!("read {word}: {why}"));
+    let bytes = fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|error| failed(format!("it is neither a seccomp profile nor a trace ({error})")))?;
+    let mut found = Found { word: word.to_owned(), told: word.to_owned(), files: Vec::new(), trace: None };
+    if value.get("processes").is_some() {
+        found.trace = Some(settings::read_trace(path)?);
+        return Ok(found);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    found.files.push(PolicyBytes { kind: PolicyKind::Seccomp, name, bytes });
+    Ok(found)
+}
+
+fn of_layout(stored: &Stored) -> Result<Vec<PolicyBytes>, RegistryError> {
+    let layout = Layout::open(&stored.path)?;
+    let image = layout.resolve(&stored.selector, &Platform::host())?;
+    Ok(files_of(slim_registry::attached_in_layout(&layout, &image.descriptor.digest, POLICY_ARTIFACT)?))
+}
+
+fn of_registry(
+    global: &GlobalArguments,
+    arguments: &ClientArguments,
+    image: &Reference,
+) -> Result<Vec<PolicyBytes>, Failure> {
+    let settings = settings::policy_client(arguments)?;
+    with_registry(global, async |_, outside| {
+        let client = Client::new(settings);
+        let platform = Platform::host();
+        let attached = slim_registry::attached(&client, image, &platform, POLICY_ARTIFACT);
+        Ok(files_of(until_interrupted(outside, attached).await?))
+    })
+}
+
+/// The files of the policy that was attached last.
+fn files_of(artifacts: Vec<Artifact>) -> Vec<PolicyBytes> {
+    let last = artifacts.into_iter().max_by_key(super::super::attach::revision);
+    let files = last.into_iter().flat_map(|artifact| artifact.files);
+    let file = |file: slim_registry::ArtifactFile| {
+        let kind = PolicyKind::of_media_type(&file.media_type)?;
+        Some(PolicyBytes { kind, name: file.name, bytes: file.bytes.to_vec() })
+    };
+    files.filter_map(file).collect()
+}

@@ -1,0 +1,93 @@
+//! Policies for a person.
+
+use super::Found;
+use crate::commands::output::counted;
+use slim_policy::{Allowance, Missing, ProfileDifference, SeccompProfile};
+use std::collections::BTreeMap;
+
+/// What is there, and every call with its reason.
+pub fn policy(found: &Found, profile: &SeccompProfile, entrypoint: Option<&SeccompProfile>) -> String {
+    let mut lines = vec![found.told.clone()];
+    for file in &found.files {
+        lines.push(format!("  {:<20}{}, {}", file.kind.word(), file.name, counted(file.bytes.len(), "byte")));
+    }
+    lines.extend(calls("seccomp", profile));
+    if let Some(entrypoint) = entrypoint {
+        let gone: Vec<&str> =
+            profile.allowed().filter(|call| entrypoint.allows(call) == Allowance::Never).collect();
+        lines.push(format!(
+            "after the entrypoint: {} allowed; taken away: {}",
+            counted(entrypoint.allowed().count(), "system call"),
+            gone.join(" ")
+        ));
+    }
+    lines.join("\n")
+}
+
+fn calls(name: &str, profile: &SeccompProfile) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{name}: {} allowed on {}; all others: {}",
+        counted(profile.allowed().count(), "system call"),
+        profile.architectures.join(", "),
+        profile.default
+    )];
+    for call in profile.allowed() {
+        let with = match profile.allows(call) {
+            Allowance::Always => String::new(),
+            other => format!(" ({other})"),
+        };
+        lines.push(format!("  {call}{with}  {}", profile.comments(call).join("; ")));
+    }
+    let mut refused: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for call in profile.calls.keys().filter(|call| profile.allows(call) == Allowance::Never) {
+        refused.entry(profile.refusal(call).to_string()).or_default().push(call);
+    }
+    lines.extend(refused.into_iter().map(|(action, calls)| format!("  {action}: {}", calls.join(" "))));
+    lines
+}
+
+/// Lines with a sign before each, and the totals.
+pub fn difference(difference: &ProfileDifference, top: usize) -> String {
+    let mut lines = Vec::new();
+    let most = if top == 0 { usize::MAX } else { top };
+    for (sign, calls) in [("+", &difference.added), ("-", &difference.removed)] {
+        for (call, (allowance, why)) in calls.iter().take(most) {
+            let with = if *allowance == Allowance::Always { String::new() } else { format!(" {allowance}") };
+            lines.push(format!("{sign} {call}{with}  {}", why.join("; ")));
+        }
+        if calls.len() > most {
+            lines.push(format!("{sign} … and {} more", calls.len() - most));
+        }
+    }
+    for (call, (before, after)) in &difference.changed {
+        lines.push(format!("~ {call}  {before} → {after}"));
+    }
+    for (call, (before, after)) in &difference.refused_otherwise {
+        lines.push(format!("~ {call}  refused: {before} → {after}"));
+    }
+    lines.push(format!(
+        "{} added, {} removed, {} with other arguments",
+        counted(difference.added.len(), "system call"),
+        difference.removed.len(),
+        difference.changed.len()
+    ));
+    lines.join("\n")
+}
+
+/// What a profile does not allow.
+pub fn missing(policy: &str, need: &str, missing: &[Missing]) -> String {
+    if missing.is_empty() {
+        return format!("{policy} allows what {need} needs");
+    }
+    let mut lines = Vec::new();
+    for lack in missing {
+        let with = match &lack.allowed {
+            Allowance::Never => String::new(),
+            other => format!(" (allowed only {other})"),
+        };
+        lines.push(format!("{}{with}  {}", lack.call, lack.needed.join("; ")));
+    }
+    lines
+        .push(format!("{policy} does not allow {} that {need} needs", counted(missing.len(), "system call")));
+    lines.join("\n")
+}
