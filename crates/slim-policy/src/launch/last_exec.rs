@@ -52,7 +52,9 @@ pub enum NoLastExec {
 pub fn last_exec(trace: &Trace, inputs: &Inputs) -> Result<LastExec, NoLastExec> {
     let line = Line::of(trace).ok_or(NoLastExec::NothingSeen)?;
     let last = &trace.processes[line.last.0 as usize];
-    let named = last.invoked_as.as_ref().or(last.executable.as_ref()).ok_or(NoLastExec::NothingSeen)?;
+    // busybox becomes its commands by /proc/self/exe, where nothing can stand.
+    let invoked_as = last.invoked_as.as_ref().filter(|path| !path.as_bytes().starts_with(b"/proc/"));
+    let named = invoked_as.or(last.executable.as_ref()).ok_or(NoLastExec::NothingSeen)?;
     if line.last == line.first {
         return Err(NoLastExec::NothingBefore(named.to_string()));
     }
@@ -249,6 +251,15 @@ mod tests {
         assert_eq!(last_exec(&trace(Vec::new()), &inputs(&[])).unwrap_err(), NoLastExec::NothingSeen);
         let gone = last_exec(&trace(entrypoint()), &inputs(&[])).unwrap_err();
         assert_eq!(gone, NoLastExec::NotKept("/usr/bin/server".to_owned()));
+    }
+
+    #[test]
+    fn a_shell_that_becomes_its_own_command_has_no_place_for_the_launcher() {
+        let mut command = process(Some(0), "/usr/bin/busybox", &["httpd"]);
+        command.invoked_as = Some(TracedPath::new("/proc/self/exe"));
+        let trace = trace(vec![process(None, "/usr/bin/busybox", &["sh", "/entry"]), command]);
+        let error = last_exec(&trace, &inputs(&["/usr/bin/busybox"])).unwrap_err();
+        assert_eq!(error, NoLastExec::RunBefore { program: "/usr/bin/busybox".to_owned() });
     }
 
     #[test]

@@ -4,12 +4,15 @@ use super::{Action, Argument, Operator, Rule, SeccompProfile};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What calls of one rule have in common: action, comment, comparisons.
+type Key<'a> = (&'a Action, Option<&'a str>, &'a BTreeSet<Argument>);
+
 impl SeccompProfile {
     /// The profile as JSON, ending in a line feed: one rule for all calls with the same action, comparisons and comment.
     /// Equal profiles give equal bytes.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut groups: BTreeMap<(&Action, Option<&str>, &BTreeSet<Argument>), Vec<&str>> = BTreeMap::new();
+        let mut groups: BTreeMap<Key<'_>, Vec<&str>> = BTreeMap::new();
         for (call, rules) in &self.calls {
             for Rule { action, arguments, comment } in rules {
                 groups.entry((action, comment.as_deref(), arguments)).or_default().push(call);
@@ -25,10 +28,7 @@ impl SeccompProfile {
     }
 }
 
-fn written(
-    (action, comment, arguments): (&Action, Option<&str>, &BTreeSet<Argument>),
-    names: &[&str],
-) -> Value {
+fn written((action, comment, arguments): Key<'_>, names: &[&str]) -> Value {
     let mut rule = Map::new();
     rule.insert("names".to_owned(), json!(names));
     insert_action(&mut rule, "action", "errnoRet", action);

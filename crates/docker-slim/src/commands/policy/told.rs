@@ -36,7 +36,7 @@ fn calls(name: &str, profile: &SeccompProfile) -> Vec<String> {
             Allowance::Always => String::new(),
             other => format!(" ({other})"),
         };
-        lines.push(format!("  {call}{with}  {}", profile.comments(call).join("; ")));
+        lines.push(format!("  {call}{with}  {}", profile.comments(call).join("; ")).trim_end().to_owned());
     }
     let mut refused: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for call in profile.calls.keys().filter(|call| profile.allows(call) == Allowance::Never) {
