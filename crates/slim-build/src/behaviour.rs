@@ -3,8 +3,8 @@
 //! Invariant: only what two runs of the fat image have in common counts. Without a second run everything counts.
 
 use crate::host::Tested;
-use crate::processes::{Acting, Credentials};
 use slim_probe::{ExecDifference, ExecExchange, Recording, compare, compare_exec};
+use slim_sensor::processes::{Acting, Credentials};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 

@@ -10,6 +10,9 @@ pub enum BuildError {
     Engine(#[from] EngineError),
     #[error("observe the container: {0}")]
     Sensor(#[from] slim_sensor::SensorError),
+    /// Only this process was to watch, and the engine is elsewhere.
+    #[error("watch containers of {0}: the engine runs on another machine")]
+    FarEngine(String),
     #[error("decide what to keep: {0}")]
     Keep(#[from] slim_keep::KeepError),
     #[error("read the fat image's files: {0}")]
@@ -53,7 +56,7 @@ impl BuildError {
             Self::Engine(error) => error.exit_code(),
             Self::Sensor(_) => 3,
             Self::Files(_) | Self::Image(_) => 4,
-            Self::State { .. } | Self::Output(_) | Self::Usage(_) | Self::Keep(_) => 2,
+            Self::FarEngine(_) | Self::State { .. } | Self::Output(_) | Self::Usage(_) | Self::Keep(_) => 2,
             Self::ContainerDied { .. } => 5,
             Self::Exercise { .. } => 6,
             Self::Verification { .. } => 7,
@@ -68,6 +71,7 @@ impl BuildError {
         match self {
             Self::Engine(error) => error.hint(),
             Self::Sensor(error) => error.hint(),
+            Self::FarEngine(_) => Some("--observer sidecar watches from a container beside them".to_owned()),
             Self::Exercise { hint, .. } => hint.clone(),
             Self::ContainerDied { .. } => Some(
                 "try `docker run` with the same image; settings it needs go in with --env, --mount, --cmd, --entrypoint"

@@ -8,11 +8,10 @@ use crate::error::{BuildError, blocking};
 use crate::host;
 use crate::inside;
 use crate::judgement::{self, Verdict};
-use crate::processes::{acting, is_alive};
 use crate::progress::{Running, Stage};
 use crate::settings::ContinueAfter;
 use crate::subject::{self, Subject, with};
-use slim_probe::{HttpSettings, Others, Outcome, Progress, Target};
+use slim_probe::{HttpSettings, Others, Outcome, Progress};
 use slim_report::{ExecReport, ExerciseReport, HttpReport};
 use slim_trace::{Phase, Transport};
 use std::collections::BTreeSet;
@@ -132,9 +131,9 @@ async fn drive(
     }
     hold(subject, stage, began).await?;
     until_quiet(subject, QUIET_LISTENING, SETTLE_AT_LAST).await;
-    let before = acting(subject.pid);
+    let before = subject.vantage.acting(subject.pid).await?;
     behaviour.listens = listening(subject, cancel).await?;
-    behaviour.acts_as = acts_as(&before, &acting(subject.pid));
+    behaviour.acts_as = acts_as(&before, &subject.vantage.acting(subject.pid).await?);
     Ok(exercised)
 }
 
@@ -144,7 +143,7 @@ async fn listening(subject: &Subject<'_>, cancel: &Arc<AtomicBool>) -> Result<BT
     if ports.is_empty() {
         return Ok(ports);
     }
-    let target = Target { pid: Some(subject.pid), address: None, ports: ports.iter().copied().collect() };
+    let target = subject.vantage.target(subject.pid, None, ports.iter().copied().collect());
     let cancel = Arc::clone(cancel);
     let now = blocking(move || {
         slim_probe::wait_listening(&target, Duration::ZERO, Others::Briefly, &cancel, &|| true)
@@ -208,12 +207,12 @@ async fn probe(
         // The program is quiet and nothing listens: what listens now is all there is.
         settings.listen_timeout = Duration::ZERO;
     }
-    let target = Target { pid: Some(subject.pid), address: state.addresses.first().copied(), ports };
+    let target = subject.vantage.target(subject.pid, state.addresses.first().copied(), ports);
     // Held for a moment only: the observation ends without this thread.
-    let (pid, observer) = (subject.pid, Arc::downgrade(&subject.observer));
+    let (followed, observer) = (subject.followed.clone(), Arc::downgrade(&subject.observer));
     let (said, mut says) = tokio::sync::mpsc::unbounded_channel();
     let probed = blocking(move || {
-        let alive = || is_alive(pid);
+        let alive = || followed.is_alive();
         let mut tell = |progress| {
             if matches!(progress, Progress::Request { .. }) {
                 // That request is over.

@@ -17,13 +17,13 @@ mod inside;
 mod judgement;
 mod launch;
 mod observe;
+mod observers;
 mod origin;
 mod outputs;
 mod person;
 mod pipeline;
 mod policy;
 mod policy_files;
-mod processes;
 mod progress;
 mod repair;
 mod rounds;
@@ -34,6 +34,7 @@ mod state;
 mod stream;
 mod subject;
 mod unobserved;
+mod vantage;
 mod verify;
 
 pub use compare::{Reading, TreeSource, compare_archives, compare_images};
@@ -46,6 +47,7 @@ pub use pipeline::{build, profile};
 pub use policy_files::{POLICY_ARTIFACT, PolicyBytes, PolicyKind, policy_files};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
-    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, Output, Settings, Verify, VerifyMode,
+    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, ObserverChoice, Output, Settings, Verify,
+    VerifyMode,
 };
 pub use state::{last_artifacts, write_whole};

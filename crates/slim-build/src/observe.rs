@@ -3,6 +3,7 @@
 use crate::behaviour::{Behaviour, Ending};
 use crate::error::{BuildError, blocking};
 use crate::exercise::{self, Exercised};
+use crate::observers::Observers;
 use crate::person::Person;
 use crate::progress::{Stage, Story};
 use crate::scratch::{Role, program_container};
@@ -11,7 +12,7 @@ use crate::subject::{BUFFER_FACTOR, Shared, Subject, died, image_volumes, with};
 use crate::unobserved;
 use slim_engine::{ContainerId, Engine, Protocol, PublishedPort};
 use slim_image::{Config, SourceImage};
-use slim_sensor::{Observer, Sensor, SensorError};
+use slim_sensor::{Observer, SensorError};
 use slim_trace::{Phase, Trace};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -71,6 +72,7 @@ impl Observation {
 /// When the container does not start or dies, the exercise fails, or events are lost again.
 pub async fn observe(
     engine: &dyn Engine,
+    observers: &Observers,
     settings: &Settings,
     source: &SourceImage,
     story: &Story<'_>,
@@ -80,16 +82,17 @@ pub async fn observe(
         story.begin(Stage::Observe).done("nothing is run: what the program uses is in the trace");
         return Ok(Observation::nothing_run(trace));
     }
-    let first = observe_once(engine, settings, source, story, person, settings.buffer_bytes).await;
+    let first = observe_once(engine, observers, settings, source, story, person, settings.buffer_bytes).await;
     let Err(BuildError::Sensor(error @ SensorError::Dropped { .. })) = first else { return first };
     story.notice(format!("{error}; observing once more with {BUFFER_FACTOR} times the buffer"));
     let larger = settings.buffer_bytes.saturating_mul(BUFFER_FACTOR);
-    let second = observe_once(engine, settings, source, story, person, larger).await?;
+    let second = observe_once(engine, observers, settings, source, story, person, larger).await?;
     Ok(Observation { repeated: 1, ..second })
 }
 
 async fn observe_once(
     engine: &dyn Engine,
+    observers: &Observers,
     settings: &Settings,
     source: &SourceImage,
     story: &Story<'_>,
@@ -98,7 +101,7 @@ async fn observe_once(
 ) -> Result<Observation, BuildError> {
     let stage = story.begin(Stage::Observe);
     stage.working("starting the fat container");
-    let subject = start(engine, settings, source, story, person, buffer_bytes).await?;
+    let subject = start(engine, observers, settings, source, story, person, buffer_bytes).await?;
     publish(&subject).await?;
     let watched = if settings.from_trace.is_some() {
         "not watched: what it uses is in the trace"
@@ -148,6 +151,7 @@ fn alone(mut observer: Shared) -> Result<Mutex<Box<dyn Observer>>, BuildError> {
 /// Creates, arms where it is to be watched, starts, and waits for the program's first exec.
 async fn start<'a>(
     engine: &'a dyn Engine,
+    observers: &Observers,
     settings: &'a Settings,
     source: &'a SourceImage,
     story: &'a Story<'a>,
@@ -156,29 +160,28 @@ async fn start<'a>(
 ) -> Result<Subject<'a>, BuildError> {
     let id = engine.create(&program_container(settings, &source.id.to_string(), Role::Fat)).await?;
     let (observer, pid) = match &settings.from_trace {
-        Some(trace) => unobserved::start(engine, source, &id, trace).await?,
-        None => start_watched(engine, settings, source, &id, buffer_bytes).await?,
+        Some(trace) => unobserved::start(engine, &observers.vantage(), source, &id, trace).await?,
+        None => start_watched(engine, observers, settings, source, &id, buffer_bytes).await?,
     };
-    Ok(Subject { engine, settings, source, story, person, id, observer, pid })
+    let vantage = observers.vantage();
+    let followed = vantage.follow(pid, false).await?;
+    Ok(Subject { engine, settings, source, story, person, id, observer, vantage, pid, followed })
 }
 
 async fn start_watched(
     engine: &dyn Engine,
+    observers: &Observers,
     settings: &Settings,
     source: &SourceImage,
     id: &ContainerId,
     buffer_bytes: u32,
 ) -> Result<(Shared, i32), BuildError> {
-    let (text, sensor) = (
-        id.to_string(),
-        slim_sensor::Settings {
-            image: source.id.to_string(),
-            image_volumes: image_volumes(source, settings),
-            buffer_bytes,
-        },
-    );
-    let observer = blocking(move || Ok(Sensor::arm(&text, sensor)?)).await?;
-    let observer: Shared = Arc::new(Mutex::new(observer));
+    let sensor = slim_sensor::Settings {
+        image: source.id.to_string(),
+        image_volumes: image_volumes(source, settings),
+        buffer_bytes,
+    };
+    let observer: Shared = Arc::new(Mutex::new(observers.arm(id.as_str(), sensor).await?));
     engine.start(id).await?;
     let pid = wait_started(engine, source, id, &observer).await?;
     Ok((observer, pid))
@@ -210,9 +213,9 @@ async fn wait_started(
     }
 }
 
-/// `8000/tcp is published at http://127.0.0.1:49153`, without a scheme for anything but TCP.
-fn published(port: &PublishedPort) -> String {
-    let host = if port.host_ip.is_unspecified() { "localhost".to_owned() } else { port.host_ip.to_string() };
+/// `8000/tcp is published at http://127.0.0.1:49153`, without a scheme for anything but TCP. `machine`: the engine's.
+fn published(port: &PublishedPort, machine: &str) -> String {
+    let host = if port.host_ip.is_unspecified() { machine.to_owned() } else { port.host_ip.to_string() };
     let scheme = if port.protocol == Protocol::Tcp { "http://" } else { "" };
     format!(
         "port {}/{} is published at {scheme}{host}:{}",
@@ -223,11 +226,12 @@ fn published(port: &PublishedPort) -> String {
 /// Tells the published ports, so that a person can use them meanwhile.
 async fn publish(subject: &Subject<'_>) -> Result<(), BuildError> {
     let state = subject.engine.inspect(&subject.id).await?;
+    let machine = subject.vantage.engine_host().unwrap_or("localhost");
     // Docker publishes under IPv4 and IPv6 at different ports; one of them is enough to tell.
     let has_v4 =
         |port: u16| state.ports.iter().any(|other| other.container_port == port && other.host_ip.is_ipv4());
     for port in state.ports.iter().filter(|port| port.host_ip.is_ipv4() || !has_v4(port.container_port)) {
-        subject.story.line(published(port));
+        subject.story.line(published(port, machine));
     }
     Ok(())
 }

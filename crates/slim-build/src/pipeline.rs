@@ -8,6 +8,7 @@ use crate::fat;
 use crate::files::Files;
 use crate::image;
 use crate::observe;
+use crate::observers::Observers;
 use crate::origin;
 use crate::outputs;
 use crate::person::Person;
@@ -78,10 +79,22 @@ async fn build_stages(
     story: &Story<'_>,
     person: &dyn Person,
 ) -> Result<BuildReport, BuildError> {
-    let source = inspect(engine, settings, story).await?;
+    let (source, observers) = inspect(engine, settings, story).await?;
+    let work = build_watched(engine, &observers, settings, story, person, source);
+    observers.or_lost(engine, work).await
+}
+
+async fn build_watched(
+    engine: &dyn Engine,
+    observers: &Observers,
+    settings: &Settings,
+    story: &Story<'_>,
+    person: &dyn Person,
+    source: SourceImage,
+) -> Result<BuildReport, BuildError> {
     let names = image::names(settings, &source)?;
-    let (seen, files) = watch(engine, settings, story, person, source).await?;
-    let (files, made) = rounds::rounds(engine, settings, story, &seen, files).await?;
+    let (seen, files) = watch(engine, observers, settings, story, person, source).await?;
+    let (files, made) = rounds::rounds(engine, observers, settings, story, &seen, files).await?;
     let Proved { kept, policies, loaded, verification } = made;
     let written = outputs::write(settings, story, Arc::clone(&loaded.image), &names).await?;
     let (files, owners) = files.owners().await?;
@@ -100,8 +113,9 @@ async fn profile_stages(
     story: &Story<'_>,
     person: &dyn Person,
 ) -> Result<BuildReport, BuildError> {
-    let source = inspect(engine, settings, story).await?;
-    let (seen, files) = watch(engine, settings, story, person, source).await?;
+    let (source, observers) = inspect(engine, settings, story).await?;
+    let watching = watch(engine, &observers, settings, story, person, source);
+    let (seen, files) = observers.or_lost(engine, watching).await?;
     let nothing = Repairs::default();
     let (files, kept) = keep(settings, story, &seen, files, &nothing).await?;
     let (files, policies) = policy(settings, story, &seen, files, &kept, &nothing).await?;
@@ -115,21 +129,15 @@ async fn inspect(
     engine: &dyn Engine,
     settings: &Settings,
     story: &Story<'_>,
-) -> Result<SourceImage, BuildError> {
+) -> Result<(SourceImage, Observers), BuildError> {
     let stage = story.begin(Stage::Inspect);
     let description = engine.describe().await?;
     let runs_the_program = settings.from_trace.is_none() || !settings.verify.is_off();
-    if !description.local && runs_the_program {
-        return Err(BuildError::Usage(format!(
-            "watch containers of {}: the engine runs on another machine",
-            description.endpoint
-        )));
-    }
-    if settings.from_trace.is_none() {
-        tokio::task::spawn_blocking(slim_sensor::preflight)
-            .await
-            .map_err(|error| BuildError::Bug(format!("the preflight stopped: {error}")))??;
-    }
+    let observers = if runs_the_program {
+        Observers::choose(engine, &description, settings, story).await?
+    } else {
+        Observers::Local
+    };
     let source = fat::find(engine, settings, &stage).await?;
     if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
         return Err(BuildError::Usage(format!(
@@ -155,12 +163,13 @@ async fn inspect(
         description.name,
         description.version
     ));
-    Ok(source)
+    Ok((source, observers))
 }
 
 /// Watches a run of the fat image. The listing of its files is made meanwhile: nobody waits for it.
 async fn watch(
     engine: &dyn Engine,
+    observers: &Observers,
     settings: &Settings,
     story: &Story<'_>,
     person: &dyn Person,
@@ -173,7 +182,7 @@ async fn watch(
     };
     let (files, observation) = tokio::try_join!(
         Files::open(engine, settings, &source, &state),
-        observe::observe(engine, settings, &source, story, person),
+        observe::observe(engine, observers, settings, &source, story, person),
     )?;
     Ok((Seen { source, origin, state, observation }, files))
 }

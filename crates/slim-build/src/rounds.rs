@@ -8,6 +8,7 @@ use crate::decide::{keep, policy};
 use crate::error::BuildError;
 use crate::files::Files;
 use crate::image::{self, Loaded};
+use crate::observers::Observers;
 use crate::policy::Policies;
 use crate::progress::{Stage, Story};
 use crate::repair::{Findings, Ground, Repairs};
@@ -34,6 +35,7 @@ pub struct Proved {
 /// [`BuildError::Verification`] when the last one does something else than the fat one and nothing is left to repair.
 pub async fn rounds(
     engine: &dyn Engine,
+    observers: &Observers,
     settings: &Settings,
     story: &Story<'_>,
     seen: &Seen,
@@ -47,16 +49,18 @@ pub async fn rounds(
     if let Some(left_out) = &plan.left_out {
         story.notice(left_out);
     }
-    let (reference, second_run) = verify::reference(engine, settings, &seen.source, story, &plan);
+    let vantage = observers.vantage();
+    let (reference, second_run) = verify::reference(engine, &vantage, settings, &seen.source, story, &plan);
     let making = async {
         let check = Check {
             engine,
+            vantage: &vantage,
             settings,
             story,
             plan: &plan,
             fat: &seen.observation.behaviour,
             reference,
-            watch: watch(settings, story, seen).await,
+            watch: watch(observers, settings, story, seen).await,
         };
         Rounds { engine, settings, story, seen, check: Some(check) }.run(files).await
     };
@@ -65,12 +69,12 @@ pub async fn rounds(
 }
 
 /// Nobody needs to look where nothing is to be repaired.
-async fn watch(settings: &Settings, story: &Story<'_>, seen: &Seen) -> Option<Watch> {
+async fn watch(observers: &Observers, settings: &Settings, story: &Story<'_>, seen: &Seen) -> Option<Watch> {
     if settings.verify.rounds == 0 {
         return None;
     }
     let volumes = image_volumes(&seen.source, settings);
-    Watch::new(&seen.source, volumes, settings.buffer_bytes, |why| story.notice(why)).await
+    Watch::new(observers, &seen.source, volumes, settings.buffer_bytes, |why| story.notice(why)).await
 }
 
 struct Rounds<'a> {

@@ -17,6 +17,8 @@ pub enum Role {
     Fat,
     /// Serves the fat image's files.
     Collector,
+    /// Watches the others from beside them.
+    Sidecar,
     /// Runs the fat image's program once more, unobserved: what differs from the first run is not stable.
     Reference,
     /// Runs the slim image's program under its profile.
@@ -39,6 +41,7 @@ pub fn labels(run: &Run, role: Role) -> BTreeMap<String, String> {
     let role = match role {
         Role::Fat => "fat",
         Role::Collector => "collector",
+        Role::Sidecar => "sidecar",
         Role::Reference => "reference",
         Role::Verify => "verify",
     };

@@ -36,6 +36,8 @@ pub struct Settings {
     pub edits: crate::edits::ConfigEdits,
     /// What drives the program.
     pub exercise: Exercise,
+    /// Who watches it.
+    pub observer: ObserverChoice,
     /// What is known of the program from before: then it is not watched.
     pub from_trace: Option<Arc<slim_trace::Trace>>,
     /// Where to write the trace as well.
@@ -60,6 +62,17 @@ pub struct Settings {
     pub buffer_bytes: u32,
     /// Whose leftovers these are.
     pub run: slim_engine::Run,
+}
+
+/// Who watches containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObserverChoice {
+    /// This process where it can, else a sidecar container.
+    Auto,
+    /// This process, by eBPF and fanotify.
+    Local,
+    /// This program in a container of the engine's.
+    Sidecar,
 }
 
 /// What layers a slim image has.

@@ -4,6 +4,7 @@ use crate::error::BuildError;
 use crate::person::Person;
 use crate::progress::Story;
 use crate::settings::Settings;
+use crate::vantage::{Followed, Vantage};
 use slim_engine::{ContainerId, Engine};
 use slim_image::{ImagePath, SourceImage};
 use slim_sensor::Observer;
@@ -26,8 +27,12 @@ pub(crate) struct Subject<'a> {
     pub person: &'a dyn Person,
     pub id: ContainerId,
     pub observer: Shared,
-    /// Host pid of the container's first process.
+    /// From where it is seen.
+    pub vantage: Vantage,
+    /// Pid of the container's first process, in the engine's machine.
     pub pid: i32,
+    /// How that is doing.
+    pub followed: Followed,
 }
 
 /// The volumes that engines fill with what the image holds there: the image's own, and those of `--volume`.

@@ -2,28 +2,18 @@
 //! run is there to know what it does, for the verification.
 //!
 //! It stands in the sensor's place behind its seam, so that the exercise is the same. What the sensor would have seen
-//! comes from /proc, which needs no capability.
+//! comes from /proc of the engine's machine, which needs no capability.
 
 use crate::error::BuildError;
-use crate::processes::{is_at_work, processor_time};
 use crate::subject::{self, Shared};
+use crate::vantage::{Followed, Vantage};
 use slim_engine::{ContainerId, Engine};
 use slim_image::SourceImage;
+use slim_sensor::processes::is_at_work;
 use slim_sensor::{Observer, SensorError, Started};
-use slim_trace::{Listening, Phase, Trace, Transport};
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+use slim_trace::{Listening, Phase, Trace};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Tables of the kernel, and the state in which a socket there listens or is bound (`include/net/tcp_states.h`).
-const TABLES: [(&str, Transport, &str); 4] = [
-    ("tcp", Transport::Tcp, "0A"),
-    ("tcp6", Transport::Tcp, "0A"),
-    ("udp", Transport::Udp, "07"),
-    ("udp6", Transport::Udp, "07"),
-];
 
 /// Starts a created container. The process id is 0 when the program has ended already.
 ///
@@ -31,6 +21,7 @@ const TABLES: [(&str, Transport, &str); 4] = [
 /// When it does not start.
 pub(crate) async fn start(
     engine: &dyn Engine,
+    vantage: &Vantage,
     source: &SourceImage,
     id: &ContainerId,
     trace: &Arc<Trace>,
@@ -41,8 +32,10 @@ pub(crate) async fn start(
         return Err(subject::died(engine, source, id, "the program failed").await);
     }
     let pid = state.pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+    let followed = vantage.follow(pid, true).await?;
     let observer: Box<dyn Observer> = Box::new(Unobserved {
         pid,
+        followed,
         trace: Arc::clone(trace),
         activity: Mutex::new(Activity { used: Duration::ZERO, last: Instant::now() }),
     });
@@ -51,6 +44,7 @@ pub(crate) async fn start(
 
 struct Unobserved {
     pid: i32,
+    followed: Followed,
     trace: Arc<Trace>,
     activity: Mutex<Activity>,
 }
@@ -70,14 +64,14 @@ impl Observer for Unobserved {
 
     /// What the trace saw listening, as far as something listens there now.
     fn listening(&self) -> Vec<Listening> {
-        let open = open_ports(self.pid);
+        let open = self.followed.open_ports();
         let listens = |listening: &&Listening| open.contains(&(listening.transport, listening.port));
         self.trace.listening.iter().filter(listens).cloned().collect()
     }
 
     fn last_activity(&self) -> Instant {
         let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = processor_time(self.pid);
+        let used = self.followed.processor_time();
         if is_at_work(used.saturating_sub(activity.used), activity.last.elapsed()) {
             *activity = Activity { used, last: Instant::now() };
         }
@@ -89,29 +83,10 @@ impl Observer for Unobserved {
     }
 }
 
-/// Ports that something is bound to in the network of a process.
-fn open_ports(pid: i32) -> BTreeSet<(Transport, u16)> {
-    let folder = Path::new("/proc").join(pid.to_string()).join("net");
-    let mut ports = BTreeSet::new();
-    for (table, transport, state) in TABLES {
-        let text = fs::read_to_string(folder.join(table)).unwrap_or_default();
-        ports.extend(text.lines().skip(1).filter_map(|line| Some((transport, port_of(line, state)?))));
-    }
-    ports
-}
-
-/// `  0: 0100007F:1F90 00000000:0000 0A …`: the local address, the other one, the state.
-fn port_of(line: &str, wanted: &str) -> Option<u16> {
-    let mut columns = line.split_ascii_whitespace();
-    let (local, state) = (columns.nth(1)?, columns.nth(1)?);
-    let (_, port) = local.split_once(':').filter(|_| state == wanted)?;
-    u16::from_str_radix(port, 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slim_trace::ProcessId;
+    use slim_trace::{ProcessId, Transport};
     use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 
     fn unobserved(ports: &[(Transport, u16)]) -> Unobserved {
@@ -125,8 +100,10 @@ mod tests {
                 port,
             })
             .collect();
+        let pid = i32::try_from(std::process::id()).unwrap();
         Unobserved {
-            pid: i32::try_from(std::process::id()).unwrap(),
+            pid,
+            followed: Followed::Here(pid),
             trace: Arc::new(trace),
             activity: Mutex::new(Activity { used: Duration::ZERO, last: Instant::now() }),
         }
@@ -158,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_gone_listens_on_nothing() {
-        let gone = Unobserved { pid: 0, ..unobserved(&[(Transport::Tcp, 80)]) };
+        let gone = Unobserved { followed: Followed::Here(0), ..unobserved(&[(Transport::Tcp, 80)]) };
         assert!(gone.listening().is_empty());
     }
 }

@@ -117,6 +117,11 @@ pub trait Engine: Send + Sync {
     /// Whether there is such an image.
     async fn image_exists(&self, reference: &str) -> Result<bool>;
 
+    /// Every name that an image has, sorted; none where names are not the engine's own.
+    async fn image_names(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Every container, volume and network that carries the label [`crate::run::LABEL_RUN`], and every temporary image
     /// name of ours ([`crate::run::Run::temporary_reference`]).
     async fn sweep_candidates(&self) -> Result<Vec<Candidate>>;

@@ -15,6 +15,7 @@ pub mod host;
 pub mod mounts;
 pub mod ports;
 pub mod run;
+pub mod sidecar;
 pub mod spec;
 pub mod streams;
 
@@ -33,6 +34,7 @@ pub use error::EngineError;
 pub use mounts::{Mount, MountSource};
 pub use ports::{Protocol, PublishPort};
 pub use run::{Run, Sweep, TEMPORARY_REPOSITORY, remove_run, sweep};
+pub use sidecar::{RunningSidecar, SidecarSpec, prune_sidecars, start_sidecar};
 pub use slim_dial::resolve;
 pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Overrides, Security, SpecError};
 pub use streams::{Attached, Diagnostics};

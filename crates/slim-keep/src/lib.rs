@@ -3,6 +3,7 @@
 //! One file a rule. Rules make [`Seed`]s; [`close`] is the only way a path gets into a keep-set.
 #![forbid(unsafe_code)]
 
+mod base;
 mod close;
 mod contents;
 mod context;
@@ -32,6 +33,7 @@ mod sweep;
 mod system;
 mod walk;
 
+pub use base::Base;
 pub use close::close;
 pub use context::{Context, Environment, Mounts, never_emitted};
 pub use error::KeepError;
@@ -42,7 +44,6 @@ pub use missed::{Missed, SlimRun, missed};
 pub use note::Note;
 pub use origin::Origin;
 pub use packages::{Manager, Ownership, Package, PackageId, Packages, Unread};
-pub use reach::Base;
 pub use reason::{Reason, SystemPart, Via};
 pub use record::{
     Answer, By, Explained, Group, ImageNames, KEEP_FILE, KeepDifference, KeepFile, KeepHead, KeptPath, Made,

@@ -1,6 +1,6 @@
 //! What a person should know about a decision that no kept path tells.
 
-use crate::reach::Base;
+use crate::base::Base;
 use serde::{Deserialize, Serialize};
 use slim_image::ImagePath;
 use std::fmt;

@@ -5,6 +5,7 @@
 
 use crate::crawl::parsed_as;
 use crate::error::ProbeError;
+use crate::reach::{Reach, Stream};
 use crate::recording::{Body, Header, INLINE_BYTES, Request, Response};
 use crate::{tls, websocket};
 use bytes::{Bytes, BytesMut};
@@ -18,8 +19,8 @@ use sha2::{Digest as _, Sha256};
 use slim_image::Digest;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -29,12 +30,15 @@ use tokio_rustls::TlsConnector;
 const AGENT: &str = concat!("docker-slim/", env!("CARGO_PKG_VERSION"));
 /// How long connecting to one address may take; nothing is far away.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The same where somebody far away connects in our place.
+const CONNECT_FAR: Duration = Duration::from_secs(20);
 
 /// Makes requests.
 pub(crate) struct Client {
     http1_tls: TlsConnector,
     http2_tls: TlsConnector,
     max_body_bytes: u64,
+    reach: Option<(Arc<dyn Reach>, i32)>,
 }
 
 /// How a request is made.
@@ -95,12 +99,11 @@ impl Drop for Driver {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 impl Client {
-    pub fn new(max_body_bytes: u64) -> Result<Self, ProbeError> {
-        Ok(Self { http1_tls: tls::connector("http/1.1")?, http2_tls: tls::connector("h2")?, max_body_bytes })
+    /// `reach`: who connects in our place, and as which process.
+    pub fn new(max_body_bytes: u64, reach: Option<(Arc<dyn Reach>, i32)>) -> Result<Self, ProbeError> {
+        let (http1_tls, http2_tls) = (tls::connector("http/1.1")?, tls::connector("h2")?);
+        Ok(Self { http1_tls, http2_tls, max_body_bytes, reach })
     }
 
     /// Makes the request at the first address that takes the connection.
@@ -126,10 +129,38 @@ impl Client {
     /// Whether a TLS handshake succeeds there, within this time.
     pub async fn speaks_tls(&self, addresses: &[SocketAddr], port: u16, within: Duration) -> bool {
         let handshake = async {
-            let stream = connect(addresses, port).await?;
+            let stream = self.connect(addresses, port).await?;
             encrypt(&self.http1_tls, stream, port).await
         };
         matches!(tokio::time::timeout(within, handshake).await, Ok(Ok(_)))
+    }
+
+    /// A connection to the first address that takes one.
+    async fn connect(&self, addresses: &[SocketAddr], port: u16) -> Result<Box<dyn Stream>, CallError> {
+        let mut last = CallError::NoAddress(port);
+        for address in addresses {
+            match self.dial(*address).await {
+                Ok(stream) => return Ok(stream),
+                Err(source) => last = CallError::Connect { address: *address, source },
+            }
+        }
+        Err(last)
+    }
+
+    async fn dial(&self, address: SocketAddr) -> io::Result<Box<dyn Stream>> {
+        if let Some((reach, pid)) = &self.reach {
+            return match tokio::time::timeout(CONNECT_FAR, reach.connect(*pid, address)).await {
+                Ok(connected) => connected,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
+        }
+        let stream = match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        // Small requests are sent at once; a failure to say so costs time only.
+        drop(stream.set_nodelay(true));
+        Ok(Box::new(stream))
     }
 
     async fn stream(
@@ -137,9 +168,9 @@ impl Client {
         addresses: &[SocketAddr],
         request: &Request,
     ) -> Result<Box<dyn Stream>, CallError> {
-        let stream = connect(addresses, request.port).await?;
+        let stream = self.connect(addresses, request.port).await?;
         if !request.protocol.is_encrypted() {
-            return Ok(Box::new(stream));
+            return Ok(stream);
         }
         let connector = if request.protocol.is_http2() { &self.http2_tls } else { &self.http1_tls };
         Ok(Box::new(encrypt(connector, stream, request.port).await?))
@@ -267,27 +298,11 @@ impl BodyReader {
     }
 }
 
-async fn connect(addresses: &[SocketAddr], port: u16) -> Result<TcpStream, CallError> {
-    let mut last = CallError::NoAddress(port);
-    for address in addresses {
-        let attempt = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
-        match attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => {
-                // Small requests are sent at once; a failure to say so costs time only.
-                drop(stream.set_nodelay(true));
-                return Ok(stream);
-            }
-            Err(source) => last = CallError::Connect { address: *address, source },
-        }
-    }
-    Err(last)
-}
-
 async fn encrypt(
     connector: &TlsConnector,
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     port: u16,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, CallError> {
+) -> Result<tokio_rustls::client::TlsStream<Box<dyn Stream>>, CallError> {
     let name = ServerName::try_from("localhost").expect("localhost is a name");
     connector.connect(name, stream).await.map_err(|source| CallError::Tls { port, source })
 }

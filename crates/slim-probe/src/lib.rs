@@ -22,6 +22,7 @@ mod netns;
 mod outcome;
 mod ports;
 mod probe;
+mod reach;
 mod readiness;
 mod recording;
 mod replay;
@@ -40,6 +41,7 @@ pub use exec::{ExecDifference, ExecExchange, compare_exec};
 pub use outcome::{Outcome, PortOutcome, PortState};
 pub use ports::{Listener, Port};
 pub use probe::{Progress, probe};
+pub use reach::{Reach, Reaching, Sockets, Stream, connect_from, sockets_of};
 pub use readiness::{Others, wait_listening};
 pub use recording::{
     Body, Content, Exchange, Header, Protocol, Recording, RecordingError, Request, Response, VERSION,

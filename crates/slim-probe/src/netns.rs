@@ -6,6 +6,7 @@
 
 use crate::error::ProbeError;
 use crate::ports::{self, Listener, Port};
+use crate::reach::Reach;
 use crate::settings::Target;
 use crate::sock_diag;
 use nix::sched::{CloneFlags, setns};
@@ -16,6 +17,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
@@ -43,6 +45,8 @@ enum View {
     Outside,
     /// Somewhere else: nothing to read, only ports to try.
     Remote,
+    /// Somewhere else, where somebody stands beside the container ([`crate::reach`]).
+    Through,
 }
 
 impl Network {
@@ -50,6 +54,7 @@ impl Network {
     fn enter(target: Target) -> Self {
         let (view, fallback) = match target.pid {
             None => (View::Remote, None),
+            Some(_) if target.reach.is_some() => (View::Through, None),
             Some(pid) => match enter_namespace(pid) {
                 Ok(view) => (view, None),
                 Err(error) => {
@@ -64,17 +69,15 @@ impl Network {
 
     /// The ports that listen now, sorted, with their addresses; `None` where that cannot be seen. `named` are ports
     /// that the user asked for.
-    pub fn listening(&self, named: &[u16]) -> Result<Option<Vec<Port>>, ProbeError> {
+    pub async fn listening(&self, named: &[u16]) -> Result<Option<Vec<Port>>, ProbeError> {
         let Some(pid) = self.target.pid else { return Ok(None) };
-        let listeners = match self.view {
-            View::Inside => asked_or_read(&PathBuf::from("/proc/thread-self/net")),
-            View::Shared => asked_or_read(&PathBuf::from(format!("/proc/{pid}/net"))),
-            View::Outside => read_tables(&PathBuf::from(format!("/proc/{pid}/net"))),
-            View::Remote => return Ok(None),
+        let Some((mut listeners, view)) =
+            self.listeners(pid).await.map_err(|source| ProbeError::Table { pid, source })?
+        else {
+            return Ok(None);
         };
-        let mut listeners = listeners.map_err(|source| ProbeError::Table { pid, source })?;
         listeners.retain(|listener| listener.address != ports::DOCKER_RESOLVER);
-        Ok(Some(match self.view {
+        Ok(Some(match view {
             View::Shared => {
                 let ours: BTreeSet<u16> = self.target.ports.iter().chain(named).copied().collect();
                 listeners.retain(|listener| ours.contains(&listener.port));
@@ -84,8 +87,32 @@ impl Network {
                 Some(address) => ports::dial_outside(&listeners, address),
                 None => Vec::new(),
             },
-            View::Inside | View::Remote => ports::dial_inside(&listeners, self.target.address),
+            View::Inside | View::Remote | View::Through => {
+                ports::dial_inside(&listeners, self.target.address)
+            }
         }))
+    }
+
+    /// What listens, and from where it is dialled; `None` where that cannot be seen.
+    async fn listeners(&self, pid: i32) -> io::Result<Option<(Vec<Listener>, View)>> {
+        let tables = PathBuf::from(format!("/proc/{pid}/net"));
+        let listeners = match (self.view, &self.target.reach) {
+            (View::Through, Some(reach)) => {
+                let sockets = reach.sockets(pid).await?;
+                let view = if sockets.of_host { View::Shared } else { View::Inside };
+                return Ok(Some((sockets.listeners, view)));
+            }
+            (View::Inside, _) => own_listeners()?,
+            (View::Shared, _) => asked_or_read(&tables)?,
+            (View::Outside, _) => read_tables(&tables)?,
+            (View::Remote | View::Through, _) => return Ok(None),
+        };
+        Ok(Some((listeners, self.view)))
+    }
+
+    /// Who connects for us, and as which process.
+    pub fn reach(&self) -> Option<(Arc<dyn Reach>, i32)> {
+        Some((self.target.reach.clone()?, self.target.pid?))
     }
 
     /// Whether what listens can be read from the kernel's tables.
@@ -112,13 +139,40 @@ impl Network {
 
 fn enter_namespace(pid: i32) -> io::Result<View> {
     let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
-    let own = fs::metadata("/proc/thread-self/ns/net")?;
-    let other = namespace.metadata()?;
-    if (own.dev(), own.ino()) == (other.dev(), other.ino()) {
+    if number(&namespace.metadata()?) == number(&fs::metadata("/proc/thread-self/ns/net")?) {
         return Ok(View::Shared);
     }
     setns(&namespace, CloneFlags::CLONE_NEWNET)?;
     Ok(View::Inside)
+}
+
+/// Which namespace it is.
+fn number(namespace: &fs::Metadata) -> (u64, u64) {
+    (namespace.dev(), namespace.ino())
+}
+
+/// Whether a process has the network of the machine itself.
+pub(crate) fn is_of_host(pid: i32) -> io::Result<bool> {
+    /// init, which some machines let nobody look at, and kthreadd, which has the first namespace of each kind.
+    const OF_THE_MACHINE: [i32; 2] = [1, 2];
+    let of = |pid: i32| fs::metadata(format!("/proc/{pid}/ns/net")).map(|namespace| number(&namespace));
+    let own = of(pid)?;
+    Ok(OF_THE_MACHINE.into_iter().find_map(|pid| of(pid).ok()) == Some(own))
+}
+
+/// Does `work` on a thread of its own inside the network of a process.
+pub(crate) fn inside<T: Send>(pid: i32, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new()
+            .name("slim-reach".to_owned())
+            .spawn_scoped(scope, move || enter_namespace(pid).map(|_| work()))?;
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What listens in the calling thread's namespace.
+pub(crate) fn own_listeners() -> io::Result<Vec<Listener>> {
+    asked_or_read(std::path::Path::new("/proc/thread-self/net"))
 }
 
 /// The listeners of this thread's own namespace, which `directory` holds the tables of.

@@ -57,7 +57,7 @@ pub fn probe(
     target.ports.sort_unstable();
     target.ports.dedup();
     netns::run(&target, Watch { cancel, alive }, progress, |network, sender| async move {
-        let session = Session::new(settings, sender)?;
+        let session = Session::new(settings, &network, sender)?;
         let mut explorer = Explorer {
             session,
             network,

@@ -133,7 +133,7 @@ pub(crate) async fn wait_new(
 
 /// What listens now. Where that cannot be seen, the wanted ports that take a connection.
 async fn look(network: &Network, wanted: &[u16], named: &[u16]) -> Result<Vec<Port>, ProbeError> {
-    if let Some(ports) = network.listening(named)? {
+    if let Some(ports) = network.listening(named).await? {
         return Ok(ports);
     }
     let attempts = wanted.iter().map(|number| async {

@@ -26,7 +26,7 @@ pub fn replay(
     alive: &(dyn Fn() -> bool + Sync),
 ) -> Result<Recording, ProbeError> {
     netns::run(target, Watch { cancel, alive }, progress, |network, sender| async move {
-        let session = Session::new(settings, sender)?;
+        let session = Session::new(settings, &network, sender)?;
         let exchanges = again(&session, &network, &recording.exchanges).await?;
         Ok(Recording::new(exchanges))
     })

@@ -3,6 +3,7 @@
 use crate::cookies::Cookies;
 use crate::error::ProbeError;
 use crate::http::{CallError, Client, Limits};
+use crate::netns::Network;
 use crate::ports::Port;
 use crate::probe::Progress;
 use crate::readiness::Backoff;
@@ -50,9 +51,13 @@ pub(crate) enum Patience {
 }
 
 impl<'a> Session<'a> {
-    pub fn new(settings: &'a HttpSettings, report: Sender<Progress>) -> Result<Self, ProbeError> {
+    pub fn new(
+        settings: &'a HttpSettings,
+        network: &Network,
+        report: Sender<Progress>,
+    ) -> Result<Self, ProbeError> {
         Ok(Self {
-            client: Client::new(settings.max_body_bytes)?,
+            client: Client::new(settings.max_body_bytes, network.reach())?,
             cookies: Cookies::default(),
             settings,
             report,

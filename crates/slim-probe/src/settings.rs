@@ -1,8 +1,10 @@
 //! What a probe is asked to do, and whom it is aimed at: plain values, named as Mint's flags are.
 
 use crate::command::ProbeCommand;
+use crate::reach::Reach;
 use crate::spec::ApiSpec;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How to probe over HTTP. The field's doc names the flag that it belongs to.
@@ -92,10 +94,12 @@ impl Default for CrawlLimits {
 }
 
 /// The program to probe.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Target {
     /// Host pid of a process in the container: its network namespace is entered. `None`: dialled from here.
     pub pid: Option<i32>,
+    /// Who enters it in our place, where that process is not of this machine or may not be looked at.
+    pub reach: Option<Arc<dyn Reach>>,
     /// The container's own address; without one, loopback.
     pub address: Option<IpAddr>,
     /// TCP ports that may be worth a try: exposed by the image, or seen by the trace.

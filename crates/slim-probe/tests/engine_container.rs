@@ -88,7 +88,7 @@ impl Drop for Context {
 }
 
 fn target((pid, address): (i32, Option<IpAddr>), ports: &[u16]) -> Target {
-    Target { pid: Some(pid), address, ports: ports.to_vec() }
+    Target { pid: Some(pid), reach: None, address, ports: ports.to_vec() }
 }
 
 #[test]
@@ -171,7 +171,8 @@ fn without_the_right_to_enter_the_namespace_the_containers_address_is_dialled_an
 /// The same test, in the process of a user without rights.
 fn as_nobody(inner: &str) {
     let (pid, address) = inner.split_once(' ').unwrap();
-    let target = Target { pid: pid.parse().ok(), address: address.parse().ok(), ports: Vec::new() };
+    let target =
+        Target { pid: pid.parse().ok(), reach: None, address: address.parse().ok(), ports: Vec::new() };
     let settings = slim_probe::HttpSettings { listen_timeout: Duration::from_secs(5), ..quick() };
     let outcome = common::probe(&settings, &target);
     assert_eq!(lines(&outcome), ["200 GET /", "200 GET /more.html"]);

@@ -34,7 +34,7 @@ fn in_new_namespace(work: impl FnOnce() + Send + 'static) -> Option<i32> {
 }
 
 fn target(pid: i32) -> Target {
-    Target { pid: Some(pid), address: None, ports: Vec::new() }
+    Target { pid: Some(pid), reach: None, address: None, ports: Vec::new() }
 }
 
 #[test]

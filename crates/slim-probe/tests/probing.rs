@@ -43,8 +43,12 @@ fn the_probe_waits_for_a_program_that_listens_late_and_no_longer() {
         Server::on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap(), |_| text("late"));
     });
     // By the kernel's own tables: this process is the program.
-    let own =
-        Target { pid: Some(i32::try_from(std::process::id()).unwrap()), address: None, ports: vec![port] };
+    let own = Target {
+        pid: Some(i32::try_from(std::process::id()).unwrap()),
+        reach: None,
+        address: None,
+        ports: vec![port],
+    };
     let began = Instant::now();
     let outcome = probe(&quick(), &own);
     assert_eq!(lines(&outcome), ["200 GET /"]);
@@ -57,8 +61,12 @@ fn the_probe_waits_for_a_program_that_listens_late_and_no_longer() {
 #[test]
 fn wait_listening_gives_the_port_with_its_address_once_it_listens() {
     let port = free_port();
-    let own =
-        Target { pid: Some(i32::try_from(std::process::id()).unwrap()), address: None, ports: vec![port] };
+    let own = Target {
+        pid: Some(i32::try_from(std::process::id()).unwrap()),
+        reach: None,
+        address: None,
+        ports: vec![port],
+    };
     let wait = |timeout| {
         slim_probe::wait_listening(&own, timeout, Others::Briefly, &CancelFlag::default(), &|| true).unwrap()
     };
@@ -73,7 +81,8 @@ fn wait_listening_gives_the_port_with_its_address_once_it_listens() {
 fn ports_that_are_known_to_open_are_waited_for_however_late_after_the_first() {
     let (first, late) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), free_port());
     let ports = vec![first.local_addr().unwrap().port(), late];
-    let own = Target { pid: Some(i32::try_from(std::process::id()).unwrap()), address: None, ports };
+    let own =
+        Target { pid: Some(i32::try_from(std::process::id()).unwrap()), reach: None, address: None, ports };
     let opening = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(900));
         TcpListener::bind((Ipv4Addr::LOCALHOST, late)).unwrap()
@@ -92,6 +101,7 @@ fn a_listener_of_the_host_that_nobody_named_is_left_alone() {
     let (named, other) = (Server::start(|_| text("ours")), Server::start(|_| text("the host's")));
     let own = Target {
         pid: Some(i32::try_from(std::process::id()).unwrap()),
+        reach: None,
         address: None,
         ports: vec![named.port],
     };
@@ -245,8 +255,12 @@ fn a_server_that_says_nothing_is_given_up() {
 
 #[test]
 fn a_program_that_listens_on_nothing_has_no_ports() {
-    let own =
-        Target { pid: Some(i32::try_from(std::process::id()).unwrap()), address: None, ports: Vec::new() };
+    let own = Target {
+        pid: Some(i32::try_from(std::process::id()).unwrap()),
+        reach: None,
+        address: None,
+        ports: Vec::new(),
+    };
     let outcome = probe(&HttpSettings { listen_timeout: Duration::from_millis(50), ..quick() }, &own);
     assert_eq!(outcome.ports_tried(), "any port: none listens");
 }

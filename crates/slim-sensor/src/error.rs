@@ -23,6 +23,12 @@ pub enum SensorError {
     Dropped { what: String, count: u64, buffer_bytes: u32 },
     #[error("watch the container: the sensor's thread panicked")]
     Panicked,
+    /// What an observer on another machine, or in a container, says.
+    #[error("{message}")]
+    Elsewhere { message: String, hint: Option<String> },
+    /// The container that another observer runs in is not there (any more).
+    #[error("talk to the sidecar container: {reason}")]
+    SidecarGone { reason: String },
 }
 
 impl SensorError {
@@ -39,6 +45,10 @@ impl SensorError {
                 Self::PidNamespace => "run it on the machine itself, or in a container with --pid=host",
                 Self::Program { .. } => "does the kernel allow eBPF (lockdown, sysctl kernel.unprivileged_bpf_disabled)?",
                 Self::Dropped { .. } => "the machine may be overloaded; try again when it is quieter",
+                Self::SidecarGone { .. } => {
+                    "see whether somebody ended it, or the engine went away: `docker events`, and the engine's own log"
+                }
+                Self::Elsewhere { hint, .. } => return hint.clone(),
                 Self::Call { .. } | Self::NotStarted | Self::Panicked => return None,
             }
             .to_owned(),

@@ -10,6 +10,10 @@ const LEAST_KERNEL: (u32, u32) = (5, 17);
 /// PROC_PID_INIT_INO of the kernel.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
+/// Whoever has it needs neither PERFMON nor BPF, which came out of it with Linux 5.8: capabilities(7).
+const SYS_ADMIN: u64 = 1 << 21;
+const IN_SYS_ADMIN: [&str; 2] = ["PERFMON", "BPF"];
+
 /// Capabilities by their bit in `CapEff`.
 const CAPABILITIES: [(&str, u32); 6] = [
     ("DAC_READ_SEARCH", 2),
@@ -56,7 +60,10 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or_default();
-    CAPABILITIES.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect()
+    let has = |(name, bit): &&(&str, u32)| {
+        effective & (1_u64 << bit) != 0 || (IN_SYS_ADMIN.contains(name) && effective & SYS_ADMIN != 0)
+    };
+    CAPABILITIES.iter().filter(|capability| !has(capability)).map(|(name, _)| *name).collect()
 }
 
 /// The first two numbers of a release.
@@ -72,7 +79,16 @@ mod tests {
     #[test]
     fn missing_capabilities_are_named() {
         assert!(missing_capabilities("CapEff:\t000001ffffffffff\n").is_empty());
-        assert_eq!(missing_capabilities("CapEff:\t0000003fffffffff\n"), ["PERFMON", "BPF"]);
+        assert_eq!(
+            missing_capabilities("CapEff:\t000000c000080000\n"),
+            ["DAC_READ_SEARCH", "KILL", "SYS_ADMIN"]
+        );
+        let without_sys_admin = "CapEff:\t0000003fffdfffff\n";
+        assert_eq!(missing_capabilities(without_sys_admin), ["SYS_ADMIN", "PERFMON", "BPF"]);
+        assert!(
+            missing_capabilities("CapEff:\t0000003fffffffff\n").is_empty(),
+            "SYS_ADMIN holds the newer two"
+        );
         assert_eq!(missing_capabilities("").len(), CAPABILITIES.len());
     }
 

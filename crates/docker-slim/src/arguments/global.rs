@@ -13,9 +13,9 @@ pub struct GlobalArguments {
     /// Folder that holds `.images` with the artifacts [default: the working directory].
     #[arg(long, global = true, value_name = "FOLDER")]
     pub state_path: Option<PathBuf>,
-    /// Which engine runs containers; `auto`: Docker where it has the image or answers, else the embedded one.
-    #[arg(long, global = true, value_enum, default_value_t = EngineName::Auto)]
-    pub engine: EngineName,
+    /// Which engine runs containers; `auto`: Docker where it has the image or answers, else the embedded one [default: auto].
+    #[arg(long, global = true, value_enum, num_args = 0..=1, default_missing_value = "auto", value_name = "ENGINE")]
+    pub engine: Option<EngineName>,
     /// Folder of the embedded engine's images and containers.
     #[arg(long, global = true, value_name = "FOLDER", default_value = "/var/lib/docker-slim")]
     pub store_root: PathBuf,

@@ -43,7 +43,7 @@ pub use registry::{
     RegistryCommand, ServeArguments,
 };
 pub use run::RunArguments;
-pub use source::CommonArguments;
+pub use source::{CommonArguments, ObserverName};
 pub use store::{StoreArguments, StoreCommand};
 pub use trace::{MergeArguments, ShowArguments, TraceArguments, TraceCommand, TraceDiffArguments};
 pub use verify::{VerifyArguments, VerifyMode};
@@ -116,6 +116,9 @@ pub enum Command {
     /// Serves an image's files; runs inside a container of that image.
     #[command(hide = true)]
     Collector,
+    /// Watches containers beside which it runs, over standard input and output.
+    #[command(hide = true)]
+    Sidecar,
     /// Holds a container of the embedded engine, or joins one.
     #[command(hide = true)]
     ContainerHelper {

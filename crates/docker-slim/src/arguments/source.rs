@@ -1,8 +1,19 @@
 //! Flags that `build` and `profile` share.
 
 use super::{ContainerArguments, ExerciseArguments, HttpArguments};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+
+/// Who watches the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ObserverName {
+    /// This program where the engine runs on this machine and it may watch; else a sidecar container.
+    Auto,
+    /// This program: the engine runs on this machine, and it has the capabilities (root has).
+    Local,
+    /// A short-lived container of this program, made by the engine beside the one that is watched.
+    Sidecar,
+}
 
 #[derive(Debug, Args)]
 pub struct CommonArguments {
@@ -29,6 +40,9 @@ pub struct CommonArguments {
     /// Remove the artifacts from the state path at the end.
     #[arg(long)]
     pub remove_file_artifacts: bool,
+    /// Who watches the container.
+    #[arg(long, value_name = "OBSERVER", value_enum, default_value_t = ObserverName::Auto)]
+    pub observer: ObserverName,
     /// Show the container's log when it has stopped.
     #[arg(long)]
     pub show_clogs: bool,

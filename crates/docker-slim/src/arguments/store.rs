@@ -29,6 +29,7 @@ pub enum StoreCommand {
         #[arg(required = true)]
         images: Vec<String>,
     },
-    /// Removes images without a name, and all that no image and no container needs.
+    /// Removes images without a name, and all that no image and no container needs. With --engine: instead, what this
+    /// program keeps in that engine to be used again, the images of sidecar containers (--observer sidecar).
     Prune,
 }

@@ -22,7 +22,7 @@ pub async fn choose(
     let embedded = || -> Result<Box<dyn Engine>, EngineError> {
         Ok(Box::new(EmbeddedEngine::new(Store::open(&root)?, settings::OWN_BINARY)))
     };
-    match global.engine {
+    match global.engine.unwrap_or(EngineName::Auto) {
         EngineName::Embedded if settings::flags_name_an_address(global) => {
             return Err(Failure::usage(
                 "choose an engine: --engine embedded has no address, and one is given",

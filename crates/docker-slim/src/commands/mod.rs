@@ -20,6 +20,7 @@ mod pull;
 mod push;
 mod registry;
 mod run;
+mod sidecar;
 mod store;
 mod trace;
 mod version;
@@ -75,6 +76,7 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
             Ok(())
         }
         Command::Collector => collector::run(),
+        Command::Sidecar => sidecar::run(),
         Command::ContainerHelper { .. } => Ok(()),
     }
 }

@@ -25,8 +25,12 @@ pub fn run(global: &GlobalArguments, arguments: &ProbeArguments) -> Result<(), F
 }
 
 fn probe(global: &GlobalArguments, settings: &ProbeSettings) -> Result<Outcome, Failure> {
-    let target =
-        Target { pid: None, address: Some(address(&settings.host)?), ports: settings.http.ports.clone() };
+    let target = Target {
+        pid: None,
+        reach: None,
+        address: Some(address(&settings.host)?),
+        ports: settings.http.ports.clone(),
+    };
     let mut tell = |progress: Progress| {
         let line = match progress {
             _ if global.quiet => return,

@@ -15,7 +15,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Runs it; its exit code is ours.
 pub fn run(global: &GlobalArguments, arguments: &RunArguments) -> Result<(), Failure> {
-    if global.engine == EngineName::Docker || settings::flags_name_an_address(global) {
+    if global.engine == Some(EngineName::Docker) || settings::flags_name_an_address(global) {
         return Err(Failure::usage("run the container with Docker: this command is the embedded engine's")
             .with_hint("docker run does that"));
     }

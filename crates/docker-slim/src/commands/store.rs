@@ -1,6 +1,7 @@
 //! `docker-slim store`: the images of the embedded engine.
 
-use crate::arguments::{GlobalArguments, OutputFormat, StoreArguments, StoreCommand};
+use super::with_engine::with_engine;
+use crate::arguments::{EngineName, GlobalArguments, OutputFormat, StoreArguments, StoreCommand};
 use crate::failure::Failure;
 use crate::settings;
 use slim_build::BuildError;
@@ -16,6 +17,11 @@ const NO_IMAGE: u8 = 4;
 
 /// Does what is asked for and prints the result.
 pub fn run(global: &GlobalArguments, arguments: &StoreArguments) -> Result<(), Failure> {
+    if let (StoreCommand::Prune, Some(engine)) = (&arguments.command, global.engine)
+        && engine != EngineName::Embedded
+    {
+        return prune_engine(global);
+    }
     let store = Store::open(&settings::store_root(global)).map_err(failed)?;
     match &arguments.command {
         StoreCommand::Ls => list(global, &store.images().map_err(failed)?),
@@ -41,6 +47,22 @@ pub fn run(global: &GlobalArguments, arguments: &StoreArguments) -> Result<(), F
             Ok(())
         }
     }
+}
+
+/// Takes the images of sidecars out of an engine with a daemon.
+fn prune_engine(global: &GlobalArguments) -> Result<(), Failure> {
+    let run = settings::this_run()?;
+    let names = with_engine(global, &run, None, async |engine, _, _| {
+        slim_engine::prune_sidecars(engine).await.map_err(failed)
+    })?;
+    match global.output_format {
+        OutputFormat::Json => write(&serde_json::json!({ "removed": names })),
+        OutputFormat::Text if names.is_empty() => {
+            print(global, "the engine holds no image of a sidecar container")
+        }
+        OutputFormat::Text => names.iter().for_each(|name| print(global, &format!("removed {name}"))),
+    }
+    Ok(())
 }
 
 fn failed(error: EngineError) -> Failure {

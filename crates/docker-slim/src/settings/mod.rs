@@ -30,9 +30,11 @@ pub use registry::{Pull, copy, pull, push, serve};
 pub use run::run;
 pub use trace::read_trace;
 
-use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments, LayerChoice, ProfileArguments};
+use crate::arguments::{
+    BuildArguments, CommonArguments, GlobalArguments, LayerChoice, ObserverName, ProfileArguments,
+};
 use crate::failure::Failure;
-use slim_build::{ConfigEdits, Layers, Reading, Settings, Verify};
+use slim_build::{ConfigEdits, Layers, ObserverChoice, Reading, Settings, Verify};
 use slim_engine::Run;
 use slim_image::location::EngineKind;
 use slim_image::{Packing, Platform};
@@ -135,6 +137,7 @@ fn common(
         container: container::settings(&arguments.container)?,
         edits: ConfigEdits::default(),
         exercise: exercise::settings(&arguments.exercise, &arguments.http)?,
+        observer: observer(arguments.observer),
         keep: keep::usual(),
         launch: slim_build::Launch::default(),
         verify: Verify::default(),
@@ -149,6 +152,14 @@ fn common(
         run: this_run()?,
     };
     Ok(Work { settings, fat_image, engines: Vec::new(), remove_artifacts: arguments.remove_file_artifacts })
+}
+
+fn observer(name: ObserverName) -> ObserverChoice {
+    match name {
+        ObserverName::Auto => ObserverChoice::Auto,
+        ObserverName::Local => ObserverChoice::Local,
+        ObserverName::Sidecar => ObserverChoice::Sidecar,
+    }
 }
 
 fn platform(text: Option<&str>) -> Result<Option<Platform>, Failure> {
@@ -220,6 +231,8 @@ mod tests {
         assert_eq!(of(&[]).settings.packing, Packing::Gzip);
         assert_eq!(of(&["--layers=preserve"]).settings.layers, Layers::Preserve);
         assert_eq!(of(&[]).settings.layers, Layers::Flat);
+        assert_eq!(of(&["--observer=sidecar"]).settings.observer, ObserverChoice::Sidecar);
+        assert_eq!(of(&[]).settings.observer, ObserverChoice::Auto);
         let platform = of(&["--platform=linux/aarch64"]).settings.platform;
         assert_eq!(platform, Some(Platform::new("linux", "arm64")));
     }

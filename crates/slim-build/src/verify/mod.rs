@@ -20,6 +20,7 @@ use crate::progress::{Running, Story};
 use crate::scratch::{Role, program_container};
 use crate::settings::Settings;
 use crate::subject::BUFFER_FACTOR;
+use crate::vantage::Vantage;
 use slim_engine::{ContainerSpec, Engine};
 use slim_report::{VerificationReport, VerificationResult};
 use slim_sensor::SensorError;
@@ -48,6 +49,7 @@ impl Verdict {
 /// What slim images are judged by.
 pub struct Check<'a> {
     pub engine: &'a dyn Engine,
+    pub vantage: &'a Vantage,
     pub settings: &'a Settings,
     pub story: &'a Story<'a>,
     pub plan: &'a Plan,
@@ -102,7 +104,7 @@ impl Check<'_> {
         let mut repeated = false;
         loop {
             let conduct = Conduct { watch, host_commands: &self.settings.verify.commands };
-            let error = match trial::run(self.engine, spec, self.plan, conduct).await {
+            let error = match trial::run(self.engine, self.vantage, spec, self.plan, conduct).await {
                 Err(BuildError::Sensor(error)) => error,
                 done => return done,
             };
@@ -138,7 +140,7 @@ impl Check<'_> {
             return Ok(None);
         }
         let patience = self.plan.ready_within;
-        trial::start_only(self.engine, spec, self.plan, patience, watch).await.map(Some)
+        trial::start_only(self.engine, self.vantage, spec, self.plan, patience, watch).await.map(Some)
     }
 
     async fn watched_on_read_only(&self, spec: &ContainerSpec) -> Result<Option<Trace>, BuildError> {

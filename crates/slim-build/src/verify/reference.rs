@@ -11,6 +11,7 @@ use crate::error::BuildError;
 use crate::progress::Story;
 use crate::scratch::{Role, program_container};
 use crate::settings::Settings;
+use crate::vantage::Vantage;
 use slim_engine::Engine;
 use slim_image::SourceImage;
 use tokio::sync::watch;
@@ -49,6 +50,7 @@ async fn wait<T: Clone>(done: &watch::Receiver<Option<T>>) -> Result<T, BuildErr
 /// A reference run: the future that does it, and where its outcome is to be had.
 pub fn reference<'a>(
     engine: &'a dyn Engine,
+    vantage: &'a Vantage,
     settings: &'a Settings,
     source: &'a SourceImage,
     story: &'a Story<'a>,
@@ -59,7 +61,7 @@ pub fn reference<'a>(
     let spec = without_ports(program_container(settings, &source.id.to_string(), Role::Reference));
     let read_only_spec = read_only(spec.clone(), None);
     let whole = async move {
-        let behaviour = trial::run(engine, &spec, plan, Conduct::default()).await?.behaviour;
+        let behaviour = trial::run(engine, vantage, &spec, plan, Conduct::default()).await?.behaviour;
         let outcome = match &behaviour.ending {
             Ending::NotStarted { reason } => {
                 story.notice(format!("the fat image could not be run a second time: {reason}"));
@@ -73,7 +75,7 @@ pub fn reference<'a>(
     let on_read_only = async move {
         let life = if plan.read_only {
             let patience = plan.read_only_within;
-            Some(trial::start_only(engine, &read_only_spec, plan, patience, None).await?.0)
+            Some(trial::start_only(engine, vantage, &read_only_spec, plan, patience, None).await?.0)
         } else {
             None
         };

@@ -6,8 +6,8 @@ use super::watch::{Watch, both, watched};
 use crate::behaviour::{Behaviour, Ending, Life, acts_as};
 use crate::error::{BuildError, blocking};
 use crate::exercise::{CancelOnDrop, QUIET, QUIET_LISTENING, SETTLE_AT_LAST};
-use crate::processes::{acting, is_alive};
 use crate::subject;
+use crate::vantage::{Followed, Vantage};
 use crate::{host, inside};
 use slim_engine::{ContainerId, ContainerSpec, Engine, EngineError};
 use slim_probe::{CancelFlag, Others, ProbeError, Target};
@@ -40,6 +40,7 @@ pub struct Trialled {
 /// When the engine or the sensor fails. What the program does, or fails to do, is no error.
 pub async fn run(
     engine: &dyn Engine,
+    vantage: &Vantage,
     spec: &ContainerSpec,
     plan: &Plan,
     conduct: Conduct<'_>,
@@ -52,7 +53,7 @@ pub async fn run(
         }
         created => created?,
     };
-    let ran = Trial { engine, plan, id: &id }.whole(&mut trialled, conduct).await;
+    let ran = Trial { engine, vantage, plan, id: &id }.whole(&mut trialled, conduct).await;
     engine.remove(&id, true).await?;
     ran.map(|()| trialled)
 }
@@ -63,6 +64,7 @@ pub async fn run(
 /// When the engine or the sensor fails.
 pub async fn start_only(
     engine: &dyn Engine,
+    vantage: &Vantage,
     spec: &ContainerSpec,
     plan: &Plan,
     patience: Duration,
@@ -72,7 +74,7 @@ pub async fn start_only(
         Err(EngineError::CreateFailed { reason, .. }) => return Ok((Life::NotStarted { reason }, None)),
         created => created?,
     };
-    let lived = watched(watch, &id, Trial { engine, plan, id: &id }.live(patience)).await;
+    let lived = watched(watch, &id, Trial { engine, vantage, plan, id: &id }.live(patience)).await;
     engine.remove(&id, true).await?;
     lived
 }
@@ -80,8 +82,18 @@ pub async fn start_only(
 /// A created container.
 struct Trial<'a> {
     engine: &'a dyn Engine,
+    vantage: &'a Vantage,
     plan: &'a Plan,
     id: &'a ContainerId,
+}
+
+/// A container that has been started.
+struct Up {
+    pid: i32,
+    /// How its first process is doing.
+    followed: Followed,
+    /// Where its ports are.
+    target: Target,
 }
 
 /// The program ended during its exercise.
@@ -155,22 +167,23 @@ impl Trial<'_> {
         behaviour: &mut Behaviour,
         host_commands: &[String],
     ) -> Result<Result<(), Over>, BuildError> {
-        let Some((pid, target)) = self.target().await? else { return Ok(Err(Over)) };
+        let Some(started) = self.started().await? else { return Ok(Err(Over)) };
+        let Up { pid, followed, target } = &started;
         // What is asked for cannot be asked of a program that is not ready.
-        if self.silent(&target, self.plan.ready_within).await?.is_none() {
+        if self.silent(&started, self.plan.ready_within).await?.is_none() {
             return Ok(Err(Over));
         }
         if self.plan.ports.is_empty() {
-            until_quiet(pid, QUIET, self.plan.settles_within).await;
+            until_quiet(followed, QUIET, self.plan.settles_within).await;
         } else if self.plan.recording.is_none() {
-            until_quiet(pid, QUIET_LISTENING, SETTLE_AT_LAST).await;
+            until_quiet(followed, QUIET_LISTENING, SETTLE_AT_LAST).await;
         }
         if let Some(recording) = &self.plan.recording {
             let (recording, mut http) = (recording.clone(), self.plan.http.clone());
             // They were waited for already.
             http.listen_timeout = Duration::ZERO;
             let asked = target.clone();
-            let replayed = self.probe(pid, move |cancel, alive| {
+            let replayed = self.probe(followed, move |cancel, alive| {
                 slim_probe::replay(&recording, &http, &asked, &mut |_| {}, cancel, alive)
             });
             behaviour.answers = replayed.await?;
@@ -187,12 +200,12 @@ impl Trial<'_> {
             behaviour.health = inside::check_health(self.engine, self.id, health).await?;
         }
         self.test(behaviour, host_commands).await?;
-        until_quiet(pid, QUIET_LISTENING, SETTLE_AT_LAST).await;
-        let before = acting(pid);
-        match self.listening(&target, Duration::ZERO, Others::Briefly).await? {
-            Some(ports) if is_alive(pid) => {
+        until_quiet(followed, QUIET_LISTENING, SETTLE_AT_LAST).await;
+        let before = self.vantage.acting(*pid).await?;
+        match self.listening(&started, target.ports.clone(), Duration::ZERO, Others::Briefly).await? {
+            Some(ports) if followed.is_alive() => {
                 behaviour.listens = ports.into_iter().collect();
-                behaviour.acts_as = acts_as(&before, &acting(pid));
+                behaviour.acts_as = acts_as(&before, &self.vantage.acting(*pid).await?);
             }
             _ => return Ok(Err(Over)),
         }
@@ -202,7 +215,8 @@ impl Trial<'_> {
     /// The user's own tests.
     async fn test(&self, behaviour: &mut Behaviour, commands: &[String]) -> Result<(), BuildError> {
         for command in commands {
-            let ran = host::test(self.engine, self.id, &self.plan.reachable_ports, command).await?;
+            let ran =
+                host::test(self.engine, self.vantage, self.id, &self.plan.reachable_ports, command).await?;
             behaviour.tests.push(ran);
         }
         Ok(())
@@ -231,55 +245,55 @@ impl Trial<'_> {
     }
 
     async fn up(&self, patience: Duration) -> Result<Result<Life, Over>, BuildError> {
-        let Some((pid, target)) = self.target().await? else { return Ok(Err(Over)) };
-        if self.silent(&target, patience).await?.is_none() {
+        let Some(started) = self.started().await? else { return Ok(Err(Over)) };
+        if self.silent(&started, patience).await?.is_none() {
             return Ok(Err(Over));
         }
-        until_quiet(pid, QUIET_LISTENING, LIFE_SETTLES).await;
-        Ok(match self.silent(&target, Duration::ZERO).await? {
-            Some(silent) if is_alive(pid) => Ok(Life::Up { silent: silent.first().copied() }),
+        until_quiet(&started.followed, QUIET_LISTENING, LIFE_SETTLES).await;
+        Ok(match self.silent(&started, Duration::ZERO).await? {
+            Some(silent) if started.followed.is_alive() => Ok(Life::Up { silent: silent.first().copied() }),
             _ => Err(Over),
         })
     }
 
     /// The container's first process, and where its ports are; `None` when it has ended.
-    async fn target(&self) -> Result<Option<(i32, Target)>, BuildError> {
+    async fn started(&self) -> Result<Option<Up>, BuildError> {
         let state = self.engine.inspect(self.id).await?;
-        let pid = state.pid.and_then(|pid| i32::try_from(pid).ok());
-        Ok(pid.map(|pid| {
-            let address = state.addresses.first().copied();
-            (pid, Target { pid: Some(pid), address, ports: self.plan.ports.clone() })
-        }))
+        let Some(pid) = state.pid.and_then(|pid| i32::try_from(pid).ok()) else { return Ok(None) };
+        let followed = self.vantage.follow(pid, false).await?;
+        let target = self.vantage.target(pid, state.addresses.first().copied(), self.plan.ports.clone());
+        Ok(Some(Up { pid, followed, target }))
     }
 
     /// The ports that the program is to listen on and does not, after waiting for them; `None` when it has ended.
-    async fn silent(&self, target: &Target, patience: Duration) -> Result<Option<Vec<u16>>, BuildError> {
+    async fn silent(&self, up: &Up, patience: Duration) -> Result<Option<Vec<u16>>, BuildError> {
         let awaited = &self.plan.awaited;
         // Those that are another port in every run cannot be waited for by number.
         let (ports, others) = if awaited.is_empty() {
-            (target.ports.clone(), Others::Briefly)
+            (up.target.ports.clone(), Others::Briefly)
         } else {
             (awaited.iter().copied().collect(), Others::AsLong)
         };
-        let listens = self.listening(&Target { ports, ..target.clone() }, patience, others).await?;
+        let listens = self.listening(up, ports, patience, others).await?;
         let silent =
             |listens: Vec<u16>| awaited.iter().copied().filter(|port| !listens.contains(port)).collect();
         Ok(listens.map(silent))
     }
 
-    /// The ports that listen, after waiting for the target's; `None` when the program has ended.
+    /// The ports that listen, after waiting for these; `None` when the program has ended.
     async fn listening(
         &self,
-        target: &Target,
+        up: &Up,
+        ports: Vec<u16>,
         patience: Duration,
         others: Others,
     ) -> Result<Option<Vec<u16>>, BuildError> {
-        let (Some(pid), false) = (target.pid, target.ports.is_empty()) else {
-            return Ok(Some(Vec::new()));
-        };
-        let target = target.clone();
+        if ports.is_empty() {
+            return Ok(Some(ports));
+        }
+        let target = Target { ports, ..up.target.clone() };
         let ports = self
-            .probe(pid, move |cancel, alive| {
+            .probe(&up.followed, move |cancel, alive| {
                 slim_probe::wait_listening(&target, patience, others, cancel, alive)
             })
             .await?;
@@ -289,15 +303,15 @@ impl Trial<'_> {
     /// Work on the container's network; `None` when the program has ended.
     async fn probe<T: Send + 'static>(
         &self,
-        pid: i32,
+        followed: &Followed,
         work: impl FnOnce(&CancelFlag, &(dyn Fn() -> bool + Sync)) -> Result<T, ProbeError> + Send + 'static,
     ) -> Result<Option<T>, BuildError> {
         let guard = CancelOnDrop(Arc::default());
-        let cancel = Arc::clone(&guard.0);
-        blocking(move || match work(&cancel, &|| is_alive(pid)) {
+        let (cancel, followed) = (Arc::clone(&guard.0), followed.clone());
+        blocking(move || match work(&cancel, &|| followed.is_alive()) {
             Ok(done) => Ok(Some(done)),
             Err(ProbeError::Died) => Ok(None),
-            Err(_) if is_ending(pid) => Ok(None),
+            Err(_) if is_ending(&followed) => Ok(None),
             Err(error) => {
                 Err(BuildError::Exercise { what: error.to_string(), hint: None, log: String::new() })
             }
@@ -308,11 +322,11 @@ impl Trial<'_> {
 
 /// Whether a process that has no network namespace any more is on its way out: the kernel takes that away some time
 /// before the process counts as ended (`do_exit` in its `kernel/exit.c`).
-fn is_ending(pid: i32) -> bool {
+fn is_ending(followed: &Followed) -> bool {
     const LOOK: Duration = Duration::from_millis(10);
     const MOST_LOOKS: usize = 200;
     (0..MOST_LOOKS).any(|_| {
-        let ended = !is_alive(pid);
+        let ended = !followed.is_alive();
         if !ended {
             std::thread::sleep(LOOK);
         }

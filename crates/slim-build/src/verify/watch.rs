@@ -5,24 +5,26 @@
 //! goes on without it.
 
 use crate::error::{BuildError, blocking};
+use crate::observers::{Observers, Prepared};
 use slim_engine::ContainerId;
 use slim_image::{ImagePath, SourceImage};
-use slim_sensor::{Prepared, SensorError};
+use slim_sensor::SensorError;
 use slim_trace::Trace;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::task::JoinHandle;
 
 /// How trials are watched.
 pub struct Watch {
+    observers: Observers,
     image: String,
     volumes: Vec<ImagePath>,
     buffer_bytes: u32,
     /// Sensors in the making, for the next containers, in order.
     prepared: Mutex<VecDeque<Making>>,
     /// Held by the one that is being made: the first is needed first.
-    turn: Arc<Mutex<()>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 type Making = JoinHandle<Result<Prepared, SensorError>>;
@@ -30,13 +32,14 @@ type Making = JoinHandle<Result<Prepared, SensorError>>;
 impl Watch {
     /// As the fat image was watched; `None` where nobody may watch, with the reason told to `tell`.
     pub async fn new(
+        observers: &Observers,
         source: &SourceImage,
         volumes: Vec<ImagePath>,
         buffer_bytes: u32,
         tell: impl FnOnce(String),
     ) -> Option<Self> {
-        match blocking(|| Ok(slim_sensor::preflight()?)).await {
-            Ok(()) => Some(Self::unprepared(source.id.to_string(), volumes, buffer_bytes)),
+        match observers.check().await {
+            Ok(()) => Some(Self::unprepared(observers.clone(), source.id.to_string(), volumes, buffer_bytes)),
             Err(error) => {
                 tell(format!("the slim image runs unwatched, so nothing can be repaired: failed to {error}"));
                 None
@@ -47,11 +50,12 @@ impl Watch {
     /// The same with a larger buffer, for the time after events were lost.
     #[must_use]
     pub fn with_buffer_times(&self, factor: u32) -> Self {
-        Self::unprepared(self.image.clone(), self.volumes.clone(), self.buffer_bytes.saturating_mul(factor))
+        let larger = self.buffer_bytes.saturating_mul(factor);
+        Self::unprepared(self.observers.clone(), self.image.clone(), self.volumes.clone(), larger)
     }
 
-    fn unprepared(image: String, volumes: Vec<ImagePath>, buffer_bytes: u32) -> Self {
-        Self { image, volumes, buffer_bytes, prepared: Mutex::default(), turn: Arc::default() }
+    fn unprepared(observers: Observers, image: String, volumes: Vec<ImagePath>, buffer_bytes: u32) -> Self {
+        Self { observers, image, volumes, buffer_bytes, prepared: Mutex::default(), turn: Arc::default() }
     }
 
     /// Begins to make sensors for so many containers. Nobody waits for them.
@@ -63,10 +67,11 @@ impl Watch {
     }
 
     fn make(&self) -> Making {
-        let (turn, buffer_bytes) = (Arc::clone(&self.turn), self.buffer_bytes);
-        tokio::task::spawn_blocking(move || {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            Prepared::new(buffer_bytes)
+        let (turn, observers, buffer_bytes) =
+            (Arc::clone(&self.turn), self.observers.clone(), self.buffer_bytes);
+        tokio::spawn(async move {
+            let _turn = turn.lock().await;
+            observers.prepare(buffer_bytes).await
         })
     }
 
@@ -93,10 +98,8 @@ pub async fn watched<T>(
         image_volumes: watch.volumes.clone(),
         buffer_bytes: watch.buffer_bytes,
     };
-    let container = container.to_string();
     let began = Instant::now();
-    let sensor = watch.sensor().await?;
-    let observer = blocking(move || Ok(sensor.arm(&container, settings)?)).await?;
+    let observer = watch.sensor().await?.arm(container.as_str(), settings).await?;
     let armed_in = began.elapsed();
     let done = work.await?;
     let ended = Instant::now();

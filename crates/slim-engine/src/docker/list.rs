@@ -40,6 +40,14 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 }
 
 impl DockerEngine {
+    pub(super) async fn list_names(&self) -> Result<Vec<String>> {
+        let images: Vec<Listed> = self.ask("list images", "/images/json").await?;
+        let mut names: Vec<String> = images.into_iter().flat_map(|image| image.repo_tags).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
     pub(super) async fn list_candidates(&self) -> Result<Vec<Candidate>> {
         let labelled = calls::encode(&format!(r#"{{"label":["{LABEL_RUN}"]}}"#));
         let containers: Vec<Listed> =

@@ -297,6 +297,10 @@ impl Engine for DockerEngine {
         }
     }
 
+    async fn image_names(&self) -> Result<Vec<String>> {
+        self.list_names().await
+    }
+
     async fn sweep_candidates(&self) -> Result<Vec<Candidate>> {
         drop(self.creations.write().await);
         self.list_candidates().await

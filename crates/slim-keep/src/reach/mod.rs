@@ -33,7 +33,6 @@ mod time_zone;
 mod value;
 mod waiting;
 
-pub use application::base::Base;
 pub(crate) use application::count_cost;
 
 use crate::context::Context;

@@ -113,7 +113,7 @@ impl Server {
 
 /// Whatever listens there, without a look at the kernel's tables.
 pub fn target(ports: &[u16]) -> Target {
-    Target { pid: None, address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), ports: ports.to_vec() }
+    Target { pid: None, reach: None, address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), ports: ports.to_vec() }
 }
 
 pub fn listener() -> TcpListener {

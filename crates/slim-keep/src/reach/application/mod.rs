@@ -12,17 +12,16 @@
 //! Size is no reason to leave a file out: a data file of 700 MB that this run did not read may be what the next one
 //! reads. The note says what the rule cost, so that a person who knows better can exclude it.
 
-pub(crate) mod base;
 mod leftovers;
 mod places;
 
 use super::{KeptFile, Rule, World, own_seeds};
+use crate::base::Base;
 use crate::keep_set::KeepSet;
 use crate::note::Note;
 use crate::packages::{PackageId, Packages, Unread};
 use crate::reason::{Reason, Via};
 use crate::seed::Seed;
-use base::Base;
 use places::Places;
 use slim_image::{Entry, ImagePath, Kind, TreeError};
 use std::collections::{BTreeMap, BTreeSet};

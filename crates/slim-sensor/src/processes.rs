@@ -1,19 +1,29 @@
-//! A container's processes, as /proc shows them from outside: a container of a local engine is processes of this machine's
-//! kernel.
+//! A container's processes, as /proc shows them from outside: a container is processes of this machine's kernel.
+//!
+//! None of this needs a capability.
 
+use serde::{Deserialize, Serialize};
+use slim_trace::Transport;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Tables of the kernel, and the state in which a socket there listens or is bound (`include/net/tcp_states.h`).
+const TABLES: [(&str, Transport, &str); 4] = [
+    ("tcp", Transport::Tcp, "0A"),
+    ("tcp6", Transport::Tcp, "0A"),
+    ("udp", Transport::Udp, "07"),
+    ("udp6", Transport::Udp, "07"),
+];
 /// The kernel's unit of processor time in /proc (USER_HZ), fixed in its interface to user space.
 const TICK: Duration = Duration::from_millis(10);
 /// Of the time looked at, a program may use one part in so many and still be quiet: timers, garbage collection.
 const QUIET_PART: u32 = 20;
 
 /// Whom a process acts as, and what it may: credentials(7), numbers as this machine's kernel has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Credentials {
     /// The effective user id.
     pub user: u32,
@@ -104,6 +114,26 @@ pub fn is_at_work(used: Duration, span: Duration) -> bool {
     used > (span / QUIET_PART).max(TICK)
 }
 
+/// Ports that something is bound to in the network of a process; none where it is gone.
+#[must_use]
+pub fn open_ports(pid: i32) -> BTreeSet<(Transport, u16)> {
+    let folder = Path::new("/proc").join(pid.to_string()).join("net");
+    let mut ports = BTreeSet::new();
+    for (table, transport, state) in TABLES {
+        let text = fs::read_to_string(folder.join(table)).unwrap_or_default();
+        ports.extend(text.lines().skip(1).filter_map(|line| Some((transport, port_of(line, state)?))));
+    }
+    ports
+}
+
+/// `  0: 0100007F:1F90 00000000:0000 0A …`: the local address, the other one, the state.
+fn port_of(line: &str, wanted: &str) -> Option<u16> {
+    let mut columns = line.split_ascii_whitespace();
+    let (local, state) = (columns.nth(1)?, columns.nth(1)?);
+    let (_, port) = local.split_once(':').filter(|_| state == wanted)?;
+    u16::from_str_radix(port, 16).ok()
+}
+
 /// The folders in /proc of a process and of all below it. (Where it is a container's first process: orphans of its
 /// children too, which it adopts.)
 fn below(pid: i32) -> Vec<PathBuf> {
@@ -166,6 +196,19 @@ mod tests {
         let credentials = Credentials::from_status(status).unwrap();
         assert_eq!(credentials.to_string(), "user 33, group 34, groups 4 33, capabilities 0x4c0");
         assert_eq!(Credentials::from_status("Name:\tkthread\n"), None);
+    }
+
+    #[test]
+    fn ports_are_open_while_something_is_bound_to_them() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let bound = [
+            (Transport::Tcp, tcp.local_addr().unwrap().port()),
+            (Transport::Udp, udp.local_addr().unwrap().port()),
+        ];
+        assert!(open_ports(own).is_superset(&bound.into()));
+        assert!(open_ports(0).is_empty());
     }
 
     #[test]

@@ -1,0 +1,364 @@
+//! The sidecar observer: a user without any capability, and an engine that is reached by TCP, as one on another machine is.
+//! The engine is a second dockerd of the test's own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test's failure is a panic; one that is skipped says why"
+)]
+
+mod common;
+
+use common::{Context, Finished, engine_is_here, repository, run};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Nobody: no such user is known here.
+const USER: u32 = 61_234;
+const COMES_UP_WITHIN: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(60);
+const SIDECARS: &str = "label=docker-slim.role=sidecar";
+const OURS: &str = "label=docker-slim.run.id";
+
+/// A dockerd of our own: on TCP, and on a socket that everybody may talk to.
+struct SecondEngine {
+    folder: TempDir,
+    address: String,
+    bridge: String,
+    daemon: Option<Child>,
+}
+
+impl SecondEngine {
+    /// `None` where it cannot be had; says so.
+    fn start() -> Option<Self> {
+        if !engine_is_here() {
+            return None;
+        }
+        // A free port stays free long enough.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let bridge = format!("slim{port}");
+        run("ip", &["link", "add", &bridge, "type", "bridge"]);
+        // Not in the usual folder for such things: mounts there are what other tests take for leftovers.
+        let mut engine = Self {
+            folder: tempfile::Builder::new().prefix("dockerd-").tempdir_in("/var/tmp").unwrap(),
+            address: format!("tcp://127.0.0.1:{port}"),
+            bridge: bridge.clone(),
+            daemon: None,
+        };
+        // A network of its own for each, so that two tests' do not meet.
+        let network = format!("10.{}.{}.1/24", 200 + port % 50, port / 256);
+        run("ip", &["addr", "add", &network, "dev", &bridge]);
+        run("ip", &["link", "set", &bridge, "up"]);
+        fs::set_permissions(engine.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        engine.daemon = Some(engine.daemon(&bridge));
+        let began = Instant::now();
+        while !engine.answers() {
+            let log = fs::read_to_string(engine.path("log")).unwrap();
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            assert!(began.elapsed() < COMES_UP_WITHIN, "dockerd does not come up; the last first: {last:#?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        fs::set_permissions(engine.path("socket"), fs::Permissions::from_mode(0o666)).unwrap();
+        Some(engine)
+    }
+
+    fn daemon(&self, bridge: &str) -> Child {
+        let log = fs::File::create(self.path("log")).unwrap();
+        let flag = |name: &str, file: &str| [name.to_owned(), self.path(file).display().to_string()];
+        Command::new("dockerd")
+            .args(flag("--data-root", "root"))
+            .args(flag("--exec-root", "exec"))
+            .args(flag("--pidfile", "pid"))
+            .args(["--host", &self.address, "--host", &self.socket(), "--tls=false"])
+            .args(["--bridge", bridge, "--iptables=false", "--ip-masq=false"])
+            .args(["--cgroup-parent", &format!("/{bridge}")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn socket(&self) -> String {
+        format!("unix://{}", self.path("socket").display())
+    }
+
+    fn answers(&self) -> bool {
+        let asked = Command::new("docker").args(["--host", &self.address, "version"]).output().unwrap();
+        asked.status.success() && self.path("socket").exists()
+    }
+
+    /// `docker` there with these arguments.
+    fn docker(&self, arguments: &[&str]) -> String {
+        run("docker", &[&["--host", &self.address], arguments].concat())
+    }
+
+    fn lines(&self, arguments: &[&str]) -> BTreeSet<String> {
+        self.docker(arguments).lines().map(str::to_owned).collect()
+    }
+
+    /// Brings an image of the first engine here.
+    fn load(&self, image: &str) {
+        let copy = format!("docker save {image} | docker --host {} load", self.address);
+        run("bash", &["-o", "pipefail", "-c", &copy]);
+    }
+
+    /// What it holds, images by their names; sidecars' apart, since they stay.
+    fn holdings(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
+        let mut images = self.lines(&["images", "--all", "--format", "{{.Repository}}"]);
+        images.remove("docker-slim.sidecar");
+        BTreeMap::from([
+            ("containers", self.lines(&["ps", "--all", "--quiet"])),
+            ("images", images),
+            ("volumes", self.lines(&["volume", "ls", "--quiet"])),
+            ("networks", self.lines(&["network", "ls", "--format", "{{.Name}}"])),
+        ])
+    }
+
+    fn holds_sidecar_image(&self) -> bool {
+        !self.docker(&["images", "--quiet", "docker-slim.sidecar"]).is_empty()
+    }
+
+    /// The one container that there is of a kind, once there is one.
+    fn container(&self, filter: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let found = self.docker(&["ps", "--quiet", "--filter", filter]);
+            if !found.is_empty() {
+                return found;
+            }
+            assert!(began.elapsed() < SOON, "no container with {filter}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for SecondEngine {
+    fn drop(&mut self) {
+        let ids = Command::new("docker").args(["--host", &self.address, "ps", "--all", "--quiet"]).output();
+        let ids = ids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        for id in ids.lines() {
+            drop(
+                Command::new("docker")
+                    .args(["--host", &self.address, "rm", "--force", "--volumes", id])
+                    .output(),
+            );
+        }
+        if let Some(mut daemon) = self.daemon.take() {
+            drop(Command::new("kill").arg(daemon.id().to_string()).output());
+            let began = Instant::now();
+            while began.elapsed() < SOON && matches!(daemon.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            drop(daemon.kill());
+            drop(daemon.wait());
+        }
+        drop(Command::new("ip").args(["link", "del", &self.bridge]).output());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let below = self.folder.path().display().to_string();
+        for place in mounts.lines().rev().filter_map(|line| line.split(' ').nth(4)) {
+            if place.starts_with(&below) {
+                drop(Command::new("umount").args(["-l", place]).output());
+            }
+        }
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            // An empty group; one that is not there is none.
+            drop(fs::remove_dir(hierarchy.path().join(&self.bridge)));
+        }
+    }
+}
+
+/// The program as the user without capabilities, in a folder of the user's.
+fn as_user(folder: &Path, arguments: &[&str]) -> Command {
+    chown(folder, Some(USER), Some(USER)).unwrap();
+    let user = USER.to_string();
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
+        .args(["--bounding-set=-all", "--inh-caps=-all", "--"])
+        .arg(env!("CARGO_BIN_EXE_docker-slim"))
+        .args(arguments)
+        .env("HOME", folder)
+        .env_remove("DOCKER_HOST")
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    command
+}
+
+fn run_as_user(folder: &Path, arguments: &[&str]) -> Finished {
+    Finished::of(as_user(folder, arguments).output().unwrap())
+}
+
+/// The paths of the only image's keep-set.
+fn kept(folder: &Path) -> BTreeSet<String> {
+    let image = fs::read_dir(folder.join(".images")).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(image.join("artifacts/keep.json")).unwrap();
+    let keep: serde_json::Value = serde_json::from_str(&text).unwrap();
+    keep["entries"].as_object().unwrap().keys().cloned().collect()
+}
+
+fn exercise(sample: &str) -> Vec<String> {
+    let flags = fs::read_to_string(repository().join("samples").join(sample).join("exercise.full")).unwrap();
+    flags.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_user_of_a_far_engine_gets_what_root_gets_on_its_own() {
+    let Some(engine) = SecondEngine::start() else { return };
+    for sample in ["node", "redis"] {
+        let fat = format!("sample-{sample}-app");
+        run("scripts/sample-image", &[sample]);
+        engine.load(&fat);
+        let before = engine.holdings();
+        let slim = format!("slimtest-{sample}.slim");
+        let flags = exercise(sample);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+
+        let here = Context::new();
+        let local = [&["build", "--observer=local", "--tag", &slim], &flags[..], &[&fat]].concat();
+        here.run_slim(&local).expect(0);
+        run("docker", &["rmi", &slim]);
+
+        let there = Context::new();
+        let far = [&["build", "--host", &engine.address, "--tag", &slim], &flags[..], &[&fat]].concat();
+        let built = run_as_user(there.folder.path(), &far);
+        built.expect(0);
+        assert!(built.stderr.contains("a sidecar container watches; the engine at tcp"), "{}", built.stderr);
+        assert!(built.stdout.contains("verification:"), "{}", built.stdout);
+
+        let (here, there) = (kept(here.folder.path()), kept(there.folder.path()));
+        let differ: Vec<&String> = here.symmetric_difference(&there).collect();
+        assert!(differ.is_empty(), "{sample}: {differ:?}");
+        assert!(here.len() > 5, "{here:?}");
+
+        engine.docker(&["rmi", &slim]);
+        assert_eq!(engine.holdings(), before, "nothing is left behind");
+    }
+    assert!(engine.holds_sidecar_image(), "it stays for the next build");
+    let folder = Context::new();
+    let prune = ["store", "prune", "--engine", "--host", &engine.address];
+    let pruned = run_as_user(folder.folder.path(), &prune);
+    pruned.expect(0);
+    assert!(pruned.stdout.contains("removed docker-slim.sidecar:"), "{}", pruned.stdout);
+    assert!(!engine.holds_sidecar_image());
+}
+
+/// A web server that takes no time to start, on the second engine; the name of its image.
+fn small_image(engine: &SecondEngine, context: &Context) -> String {
+    let page = ("/www/index.html", 0o644, "<html>hello</html>");
+    let tar = context.busybox_archive("sidecar", &[page, ("/usr/share/unused", 0o644, "x")]);
+    let name = "slimtest-sidecar".to_owned();
+    let changes = ["--change", common::SERVE, "--change", "EXPOSE 8000"];
+    engine.docker(&[&["import"][..], &changes, &[tar.to_str().unwrap(), &name]].concat());
+    name
+}
+
+#[test]
+fn a_user_who_may_talk_to_the_engine_of_this_machine_is_helped_by_a_sidecar() {
+    let Some(engine) = SecondEngine::start() else { return };
+    let context = Context::new();
+    let image = small_image(&engine, &context);
+    let before = engine.holdings();
+    let user = Context::new();
+    let folder = user.folder.path();
+
+    let refused = run_as_user(folder, &["build", "--observer=local", "--host", &engine.socket(), &image]);
+    refused.expect(3);
+    assert!(refused.stderr.contains("capabilities"), "{}", refused.stderr);
+
+    let test =
+        r#"test "$(curl --silent http://$DOCKER_SLIM_HOST:$DOCKER_SLIM_PORT_8000/)" = "<html>hello</html>""#;
+    let host = r#"test "$(curl --silent http://127.0.0.1:$SLIM_PORT_8000/)" = "<html>hello</html>""#;
+    for address in [engine.socket(), engine.address.clone()] {
+        let built = run_as_user(
+            folder,
+            &["build", "--host", &address, "--verify-cmd", test, "--host-exec", host, &image],
+        );
+        built.expect(0);
+        assert!(built.stderr.contains("a sidecar container watches"), "{}", built.stderr);
+        assert!(built.stdout.contains("same answers"), "{}", built.stdout);
+        assert!(kept(folder).contains("/www/index.html") && !kept(folder).contains("/usr/share/unused"));
+        engine.docker(&["rmi", &format!("{image}.slim")]);
+        assert_eq!(engine.holdings(), before, "nothing is left behind");
+    }
+
+    // From a trace: what the program uses is known, and trials are watched all the same.
+    let trace = folder.join("trace.json");
+    let profile = ["profile", "--host", &engine.address, "--trace-out", trace.to_str().unwrap(), &image];
+    run_as_user(folder, &profile).expect(0);
+    let from_trace = ["build", "--host", &engine.address, "--from-trace", trace.to_str().unwrap(), &image];
+    run_as_user(folder, &from_trace).expect(0);
+    engine.docker(&["rmi", &format!("{image}.slim")]);
+    assert_eq!(engine.holdings(), before, "nothing is left behind");
+}
+
+/// A build that holds its container until it is told to go on, which it never is.
+fn held(folder: &Path, engine: &SecondEngine, image: &str) -> Child {
+    let held = ["build", "--host", &engine.address, "--http-probe-off", "--continue-after=600", image];
+    as_user(folder, &held).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn whoever_is_killed_leaves_nothing_that_is_not_swept() {
+    let Some(engine) = SecondEngine::start() else { return };
+    let context = Context::new();
+    let image = small_image(&engine, &context);
+    let before = engine.holdings();
+    let user = Context::new();
+    let folder = user.folder.path();
+
+    // The program.
+    let mut build = held(folder, &engine, &image);
+    let sidecar = engine.container(SIDECARS);
+    engine.container("label=docker-slim.role=fat");
+    build.kill().unwrap();
+    build.wait().unwrap();
+    let began = Instant::now();
+    while engine.docker(&["inspect", "--format", "{{.State.Running}}", &sidecar]) == "true" {
+        assert!(began.elapsed() < SOON, "the sidecar goes on without anybody to talk to");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!engine.docker(&["ps", "--all", "--quiet", "--filter", OURS]).is_empty());
+    run_as_user(folder, &["store", "prune", "--engine", "--host", &engine.address]).expect(0);
+    assert_eq!(engine.holdings(), before, "the next run sweeps what was left");
+
+    // The sidecar.
+    let build = held(folder, &engine, &image);
+    let sidecar = engine.container(SIDECARS);
+    engine.container("label=docker-slim.role=fat");
+    engine.docker(&["kill", &sidecar]);
+    let ended = Finished::of(build.wait_with_output().unwrap());
+    ended.expect(3);
+    assert!(ended.stderr.contains("sidecar container") && ended.stderr.contains("137"), "{}", ended.stderr);
+    assert_eq!(engine.holdings(), before, "nothing is left behind");
+
+    // The engine.
+    let mut engine = engine;
+    let build = held(folder, &engine, &image);
+    engine.container("label=docker-slim.role=fat");
+    let mut daemon = engine.daemon.take().unwrap();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let ended = Finished::of(build.wait_with_output().unwrap());
+    ended.expect(3);
+    assert!(ended.stderr.contains("engine"), "{}", ended.stderr);
+    // It comes back, with what it held, and its helper's leftovers.
+    engine.daemon = Some(engine.daemon(&engine.bridge.clone()));
+    let began = Instant::now();
+    while !engine.answers() {
+        assert!(began.elapsed() < COMES_UP_WITHIN, "dockerd does not come back");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    run_as_user(folder, &["store", "prune", "--engine", "--host", &engine.address]).expect(0);
+    assert_eq!(engine.holdings(), before, "the next run sweeps what was left");
+}
