@@ -1,10 +1,13 @@
 # Everything a person or a CI job does with this repository.
 #
 #   make         builds ./docker-slim
-#   make demo    the walkthrough, from nothing, on a real Docker Engine
+#   make demo    the walkthrough, from nothing: without any engine, and with Docker where it is there
 #   make test    formatting, clippy, unit, property and end-to-end tests
 #   make corpus  every sample at every exercise and keep level, checked plain and under its profile
-#   make bench   throughput under observation against untouched; whole builds against by hand; registries against skopeo
+#   make qemu    what needs another kernel: AppArmor enforced, cgroup v2 alone; a skip is a failure
+#   make fuzz    FUZZ_SECONDS (600) of each fuzz target
+#   make bench   throughput under observation against untouched; whole builds against by hand; registries against skopeo and
+#                umoci; bytes stored with preserved layers against flat ones
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,7 +20,7 @@ endif
 TARGET := x86_64-unknown-linux-gnu
 RELEASE := target/$(TARGET)/release/docker-slim
 
-.PHONY: all build prepare demo test corpus lint bench clean
+.PHONY: all build prepare demo test corpus qemu fuzz lint bench clean
 
 all: build
 
@@ -50,11 +53,22 @@ lint:
 corpus: prepare docker-slim
 	@scripts/corpus
 
+qemu: docker-slim
+	@scripts/prepare-machine --qemu
+	@scripts/start-docker
+	@scripts/sample-image nginx redis python node
+	@scripts/test-qemu
+
+fuzz:
+	@scripts/prepare-machine --qemu
+	@scripts/fuzz
+
 bench: prepare docker-slim
 	@scripts/sample-image node python nginx redis shell
 	@benches/throughput
 	@benches/build
 	@benches/registry
+	@benches/layers
 
 clean:
 	$(CARGO) clean

@@ -6,6 +6,9 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 
+# How many times longer everything may take: emulated machines are slow.
+patience=${CHECK_PATIENCE:-1}
+answer_limit=$((10 * patience))
 check_count=0
 check_failures=0
 check_containers=()
@@ -76,7 +79,7 @@ is_running() { [ "$(docker inspect --format '{{.State.Running}}' "$container" 2>
 wait_until() {
     local limit=$1 what=$2 deadline
     shift 2
-    deadline=$((SECONDS + limit))
+    deadline=$((SECONDS + limit * patience))
     until "$@" >/dev/null 2>&1; do
         if ! is_running; then
             not_ok "$what" "the container ended with status $(docker inspect --format '{{.State.ExitCode}}' "$container")"
@@ -125,21 +128,21 @@ succeeds() {
 fetch() {
     local url=$1
     shift
-    curl --silent --max-time 10 "$@" "$url" || true
+    curl --silent --max-time "$answer_limit" "$@" "$url" || true
 }
 
 # The status code of an answer: status_of URL [curl options...]
 status_of() {
     local url=$1
     shift
-    curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' "$@" "$url" || true
+    curl --silent --max-time "$answer_limit" --output /dev/null --write-out '%{http_code}' "$@" "$url" || true
 }
 
 # One header of an answer, by lower-case name: header_of NAME URL [curl options...]
 header_of() {
     local name=$1 url=$2
     shift 2
-    curl --silent --max-time 10 --output /dev/null --dump-header - "$@" "$url" |
+    curl --silent --max-time "$answer_limit" --output /dev/null --dump-header - "$@" "$url" |
         tr -d '\r' | awk -F': ' -v name="$name" 'tolower($1) == name { print $2; exit }' || true
 }
 
@@ -147,7 +150,7 @@ header_of() {
 same_bytes() {
     local name=$1 file=$2 url=$3
     shift 3
-    curl --silent --max-time 10 --output "$check_directory/body" "$@" "$url" || true
+    curl --silent --max-time "$answer_limit" --output "$check_directory/body" "$@" "$url" || true
     if cmp -s "$file" "$check_directory/body"; then ok "$name"; else not_ok "$name" "$url differs from $file"; fi
     rm -f "$check_directory/body"
 }
@@ -162,7 +165,7 @@ uids_of() {
 # `docker stop` must end the program by its own signal handling, well before the engine kills it.
 stops_by_itself() {
     local name=$1 expected=$2 code
-    docker stop --time 10 "$container" >/dev/null 2>&1 || true
+    docker stop --time "$answer_limit" "$container" >/dev/null 2>&1 || true
     code=$(docker inspect --format '{{.State.ExitCode}}' "$container" 2>/dev/null || true)
     equal "$name" "$expected" "$code"
 }

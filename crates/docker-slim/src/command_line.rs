@@ -122,7 +122,10 @@ fn unknown_flag(error: &clap::Error) -> Option<Failure> {
 /// Whether a command takes this flag of Mint's, or took it there.
 fn is_of(command: &str, flag: &Flag) -> bool {
     match (command, flag.group) {
-        (_, "global") | ("build" | "profile", "common") | ("build", "build") | ("probe", "probe") => true,
+        (_, "global")
+        | ("build" | "harden" | "profile", "common")
+        | ("build", "build")
+        | ("probe", "probe") => true,
         ("probe", "common") => flag.name.starts_with("http-"),
         _ => false,
     }

@@ -4,6 +4,7 @@
 mod arguments;
 mod command_line;
 mod commands;
+mod console;
 mod failure;
 mod flags;
 mod heap;

@@ -24,6 +24,9 @@ const USER: u32 = 61_234;
 const COMES_UP_WITHIN: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(60);
 const SIDECARS: &str = "label=docker-slim.role=sidecar";
+/// What the observer is answerable for. At other levels there is one more difference: which layer holds a file is known only
+/// where the engine's own layers can be read, and what is of no package counts as the application's elsewhere.
+const OBSERVED: &str = "--keep=observed";
 const OURS: &str = "label=docker-slim.run.id";
 
 /// A dockerd of our own: on TCP, and on a socket that everybody may talk to.
@@ -225,12 +228,13 @@ fn a_user_of_a_far_engine_gets_what_root_gets_on_its_own() {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
 
         let here = Context::new();
-        let local = [&["build", "--observer=local", "--tag", &slim], &flags[..], &[&fat]].concat();
+        let local = [&["build", "--observer=local", OBSERVED, "--tag", &slim], &flags[..], &[&fat]].concat();
         here.run_slim(&local).expect(0);
         run("docker", &["rmi", &slim]);
 
         let there = Context::new();
-        let far = [&["build", "--host", &engine.address, "--tag", &slim], &flags[..], &[&fat]].concat();
+        let far =
+            [&["build", "--host", &engine.address, OBSERVED, "--tag", &slim], &flags[..], &[&fat]].concat();
         let built = run_as_user(there.folder.path(), &far);
         built.expect(0);
         assert!(built.stderr.contains("a sidecar container watches; the engine at tcp"), "{}", built.stderr);

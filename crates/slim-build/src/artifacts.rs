@@ -5,16 +5,21 @@ use crate::files::Files;
 use crate::image::Slim;
 use crate::observe::Observation;
 use crate::policy::{self, Policies};
+use crate::policy_files::{CONTRACT_FILE, LAUNCH_FILE};
 use crate::progress::{Stage, Story};
 use crate::seen::Seen;
 use crate::settings::Settings;
 use crate::state::write_whole;
+use crate::verify::Bound;
 use slim_image::SourceImage;
 use slim_keep::{ImageNames, KEEP_FILE, KeepFile, KeepSet, Packages, REMOVED_FILE, RemovedFile, Shares};
-use slim_policy::{Refused, RefusedBecause, RunSpec, UNTRACED_RUNTIMES, runtime_sets};
+use slim_policy::{
+    CONTRACT_VERSION, Counts, Dangerous, Forms, POLICY_FILE, Refused, RefusedBecause, UNTRACED_RUNTIMES,
+    runtime_sets,
+};
 use slim_report::{
-    BuildReport, ImageReport, KeepReport, ObservationReport, PolicyReport, SharesReport, StageReport,
-    UnseenReport, VerificationReport,
+    BuildReport, CeilingReport, ContractReport, DangerousReport, ImageReport, KeepReport, ModesReport,
+    ObservationReport, PolicyReport, SharesReport, StageReport, UnseenReport, VerificationReport,
 };
 use slim_trace::{Phase, Transport};
 use std::collections::BTreeSet;
@@ -22,14 +27,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file that the launcher of the image reads.
-const LAUNCH_POLICY: &str = "launch.policy";
-
 /// Everything the stages before this one made.
 pub struct Made {
+    /// The command that made it.
+    pub command: &'static str,
     pub seen: Seen,
     pub kept: Arc<KeepSet>,
     pub policies: Policies,
+    pub bound: Bound,
     /// `None` where no image was asked for.
     pub slim: Option<Slim>,
     pub verification: VerificationReport,
@@ -54,16 +59,17 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
         ("trace.json".to_owned(), observation.trace.to_json()),
         (KEEP_FILE.to_owned(), keep.to_json()),
         (REMOVED_FILE.to_owned(), removed.to_json()),
+        (POLICY_FILE.to_owned(), made.policies.file.to_json()),
         (profiles.seccomp.clone(), made.policies.seccomp.clone().into_bytes()),
         (profiles.apparmor.clone(), made.policies.apparmor.clone().into_bytes()),
-        (profiles.run.clone(), run_settings(&made.policies.run_spec)),
     ];
     if let Some(launched) = &made.policies.launched {
-        artifacts.push((LAUNCH_POLICY.to_owned(), launched.file.clone()));
+        artifacts.push((LAUNCH_FILE.to_owned(), launched.file.clone()));
         if let Some(tighter) = &launched.policy {
             artifacts.push((profiles.entrypoint.clone(), tighter.seccomp_json()));
         }
     }
+    artifacts.extend(contract_files(&made, &profiles));
     if let Some(recording) = &observation.behaviour.answers {
         artifacts.push(("recording.json".to_owned(), recording.to_json()));
     }
@@ -121,9 +127,10 @@ fn image_names(source: &SourceImage) -> ImageNames {
 struct Profiles {
     seccomp: String,
     apparmor: String,
-    run: String,
     /// The tighter profile that the launcher installs.
     entrypoint: String,
+    /// Name of the AppArmor profile.
+    apparmor_name: String,
 }
 
 impl Profiles {
@@ -131,16 +138,77 @@ impl Profiles {
         Self {
             seccomp: format!("{stem}-seccomp.json"),
             apparmor: format!("{stem}-apparmor-profile"),
-            run: format!("{stem}-run.json"),
             entrypoint: format!("{stem}-entrypoint-seccomp.json"),
+            apparmor_name: slim_policy::profile_name(stem),
         }
     }
 }
 
-/// The run settings as a versioned file, with the options of `docker run` spelt out.
-fn run_settings(run_spec: &RunSpec) -> Vec<u8> {
-    let value = serde_json::json!({ "version": 1, "settings": run_spec, "options": run_spec.options() });
-    format!("{value:#}\n").into_bytes()
+/// The contract as a versioned file, and as ready lines for who runs containers.
+fn contract_files(made: &Made, profiles: &Profiles) -> Vec<(String, Vec<u8>)> {
+    let contract = &made.bound.contract;
+    let fat = made.seen.source.reference.clone();
+    let image = made.slim.as_ref().and_then(|slim| slim.names.first().cloned()).unwrap_or(fat);
+    let name = service_name(&image);
+    let forms = Forms {
+        contract,
+        image: &image,
+        name: &name,
+        seccomp: &profiles.seccomp,
+        apparmor: &profiles.apparmor_name,
+        apparmor_file: &profiles.apparmor,
+    };
+    let value = serde_json::json!({
+        "version": CONTRACT_VERSION,
+        "image": image,
+        "contract": contract,
+        "seccomp": profiles.seccomp,
+        "apparmor": { "profile": profiles.apparmor_name, "file": profiles.apparmor },
+        "options": Forms::options(contract),
+    });
+    vec![
+        (CONTRACT_FILE.to_owned(), format!("{value:#}\n").into_bytes()),
+        ("run-contract.sh".to_owned(), forms.docker_run().into_bytes()),
+        ("run-contract.compose.yaml".to_owned(), forms.compose().into_bytes()),
+        ("run-contract.kubernetes.yaml".to_owned(), forms.kubernetes().into_bytes()),
+        (format!("{name}.container"), forms.quadlet().into_bytes()),
+    ]
+}
+
+/// What a service is called that runs the image: the last part of its name, in the letters that every tool takes.
+fn service_name(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image).split([':', '@']).next().unwrap_or_default();
+    let plain: String = last
+        .to_ascii_lowercase()
+        .chars()
+        .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
+        .collect();
+    let plain = plain.trim_matches('-');
+    if plain.is_empty() { "app".to_owned() } else { plain.to_owned() }
+}
+
+fn contract_report(bound: Bound) -> ContractReport {
+    let told = bound.told();
+    let Bound { contract, tries, refused } = bound;
+    let ceiling = |ceiling: slim_policy::Ceiling| CeilingReport { peak: ceiling.peak, limit: ceiling.limit };
+    let paths = |paths: Vec<&slim_image::ImagePath>| paths.into_iter().map(ToString::to_string).collect();
+    ContractReport {
+        file: CONTRACT_FILE.to_owned(),
+        starts: contract.starts,
+        user: contract.user.clone(),
+        read_only: contract.read_only,
+        tmpfs: paths(contract.tmpfs.keys().collect()),
+        volumes: paths(contract.volumes.keys().collect()),
+        refused_writes: paths(contract.refused_writes.iter().collect()),
+        no_new_privileges: contract.no_new_privileges,
+        capabilities: contract.capabilities.clone(),
+        pids: contract.pids.map(ceiling),
+        memory: contract.memory.map(ceiling),
+        ports: contract.ports.iter().map(ToString::to_string).collect(),
+        tries,
+        refused,
+        told,
+    }
 }
 
 fn copy_artifacts(from: &Path, to: &Path, names: &[String]) -> Result<(), BuildError> {
@@ -164,12 +232,13 @@ fn report(
     artifacts_folder: PathBuf,
     artifacts: Vec<String>,
 ) -> BuildReport {
-    let Made { seen: Seen { source, observation, .. }, kept, policies, slim, verification, files, .. } = made;
+    let Made { command, seen, kept, policies, bound, slim, verification, files, .. } = made;
+    let Seen { source, observation, .. } = seen;
     let figures = kept.figures();
     BuildReport {
         version: slim_report::VERSION,
         generator: concat!("docker-slim ", env!("CARGO_PKG_VERSION")).to_owned(),
-        command: if slim.is_some() { "build" } else { "profile" }.to_owned(),
+        command: command.to_owned(),
         factor: slim.as_ref().map(|slim| slim_report::factor(source.size, slim.size)),
         source: ImageReport {
             names: vec![source.reference],
@@ -193,7 +262,8 @@ fn report(
             reasons: figures.reasons,
             shares: SharesReport::default(),
         },
-        policy: policy_report(&policies, profiles),
+        policy: policy_report(&policies, &bound, profiles),
+        contract: contract_report(bound),
         verification,
         stages: story
             .times()
@@ -210,12 +280,21 @@ fn report(
     }
 }
 
-fn policy_report(policies: &Policies, profiles: &Profiles) -> PolicyReport {
+fn policy_report(policies: &Policies, bound: &Bound, profiles: &Profiles) -> PolicyReport {
     let policy = &policies.policy;
     let is_tried = |refused: &&Refused| matches!(refused.because, RefusedBecause::OnlyEverRefused { .. });
     let left_out: Vec<String> =
         UNTRACED_RUNTIMES.iter().map(|(runtime, why)| format!("{runtime} ({why})")).collect();
+    let phases = &policies.file.phases;
+    let names = |calls: &BTreeSet<String>| calls.iter().cloned().collect();
     PolicyReport {
+        seccomp_mode: policy.mode.to_string(),
+        system_calls_by_mode: modes(policies),
+        possible_is_complete: policies.possible_is_complete,
+        dangerous: slim_policy::dangerous(policy).into_iter().map(dangerous).collect(),
+        system_calls_only_startup: names(&phases.only_startup),
+        system_calls_serving: names(&phases.serving),
+        system_calls_only_before_entrypoint: names(&phases.only_before_entrypoint),
         system_calls_allowed: policy.allowed.len(),
         system_calls_made: policies.made_by_program(),
         system_calls_refused: policy
@@ -232,9 +311,19 @@ fn policy_report(policies: &Policies, profiles: &Profiles) -> PolicyReport {
         runtimes_left_out: format!("not traced, and so not in the profile: {}", left_out.join(", ")),
         seccomp_profile: profiles.seccomp.clone(),
         apparmor_profile: profiles.apparmor.clone(),
-        run_options: policies.run_spec.options(),
+        run_options: Forms::options(&bound.contract),
         launcher: policies.launched.as_ref().map(|launched| launched.report(policy)),
     }
+}
+
+fn modes(policies: &Policies) -> ModesReport {
+    let Counts { observed, strict, balanced, broad, engine_default } = policies.counts;
+    ModesReport { observed, strict, balanced, broad, engine_default }
+}
+
+fn dangerous(call: Dangerous) -> DangerousReport {
+    let Dangerous { system_call, allowed, why } = call;
+    DangerousReport { system_call: system_call.to_owned(), allowed, why }
 }
 
 fn observed(observation: &Observation, from_trace: bool) -> ObservationReport {

@@ -2,7 +2,9 @@
 //!
 //! Invariant: only what two runs of the fat image have in common counts. Without a second run everything counts.
 
+use crate::complaints::Complaints;
 use crate::host::Tested;
+use slim_policy::Peaks;
 use slim_probe::{ExecDifference, ExecExchange, Recording, compare, compare_exec};
 use slim_sensor::processes::{Acting, Credentials};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +33,10 @@ pub struct Behaviour {
     pub second: Option<Life>,
     /// How another container lived with a read-only root; `None` where there was none.
     pub read_only: Option<Life>,
+    /// What its log tells of things that it was refused.
+    pub complaints: Complaints,
+    /// The most processes and memory that its container had.
+    pub peaks: Peaks,
     /// Its last log lines, for a person.
     pub log: String,
 }

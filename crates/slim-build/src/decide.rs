@@ -3,11 +3,14 @@
 use crate::error::BuildError;
 use crate::files::Files;
 use crate::policy::{self, Policies};
+use crate::possible;
 use crate::progress::{Stage, Story};
 use crate::repair::Repairs;
 use crate::seen::Seen;
 use crate::settings::Settings;
+use crate::subject::image_volumes;
 use slim_keep::KeepSet;
+use slim_policy::PossibleCalls;
 use slim_report::human;
 use std::sync::Arc;
 
@@ -48,27 +51,55 @@ pub(crate) async fn keep(
     Ok((files, kept))
 }
 
+/// What is known of the kept files, found out once for each keep-set.
+#[derive(Clone)]
+pub(crate) struct Known {
+    paths: policy::KeptPaths,
+    possible: Option<Arc<PossibleCalls>>,
+}
+
+pub(crate) async fn known(
+    seen: &Seen,
+    files: Files,
+    kept: &Arc<KeepSet>,
+) -> Result<(Files, Known), BuildError> {
+    let (trace, kept) = (Arc::clone(&seen.observation.trace), Arc::clone(kept));
+    crate::error::blocking(move || {
+        let paths = policy::kept_paths(files.tree(), &kept)?;
+        let began = std::time::Instant::now();
+        let possible = possible::possible(&trace, files.tree(), &kept, &paths.elf()).map(Arc::new);
+        tracing::debug!(milliseconds = began.elapsed().as_millis(), "looked at what the kept files can do");
+        Ok((files, Known { paths, possible }))
+    })
+    .await
+}
+
 pub(crate) async fn policy(
     settings: &Settings,
     story: &Story<'_>,
     seen: &Seen,
-    files: Files,
-    kept: &Arc<KeepSet>,
+    known: &Known,
     repairs: &Repairs,
-) -> Result<(Files, Policies), BuildError> {
+) -> Result<Policies, BuildError> {
     let stage = story.begin(Stage::Policy);
     let config = seen.observation.effective_config(&seen.source, settings);
     let name = policy::file_stem(settings, &seen.source);
-    let overrides = settings.container.clone();
-    let (trace, kept) = (Arc::clone(&seen.observation.trace), Arc::clone(kept));
+    let run = policy::RunFacts {
+        host_config: settings.container.host_config.clone(),
+        volumes: image_volumes(&seen.source, settings),
+        users: seen.observation.behaviour.acts_as.iter().map(|credentials| credentials.user).collect(),
+    };
+    let (trace, known) = (Arc::clone(&seen.observation.trace), known.clone());
     let beyond = policy::Beyond {
-        level: settings.keep.level,
+        mode: settings.seccomp,
+        filter_arguments: settings.seccomp_arguments,
+        possible: known.possible,
         repaired: repairs.calls.clone(),
         launch: settings.launch,
     };
-    let (files, policies) = crate::error::blocking(move || {
-        let policies = policy::decide(&name, &config, &overrides, &trace, files.tree(), &kept, beyond)?;
-        Ok((files, policies))
+    let policies = crate::error::blocking(move || {
+        let subject = policy::Subject { name: &name, config: &config, run: &run, trace: &trace };
+        policy::decide(subject, known.paths, beyond)
     })
     .await?;
     stage.done(policies.told());
@@ -79,5 +110,5 @@ pub(crate) async fn policy(
         let calls: Vec<&str> = policies.policy.inexpressible.iter().map(String::as_str).collect();
         story.notice_once(format!("no profile can allow system calls without a name: {}", calls.join(", ")));
     }
-    Ok((files, policies))
+    Ok(policies)
 }

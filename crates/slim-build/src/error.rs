@@ -40,6 +40,8 @@ pub enum BuildError {
     },
     #[error("{0}")]
     Output(String),
+    #[error(transparent)]
+    NotCarried(#[from] crate::settings::NotCarried),
     #[error("{0}")]
     Usage(String),
     #[error("finish: interrupted")]
@@ -60,6 +62,7 @@ impl BuildError {
             Self::ContainerDied { .. } => 5,
             Self::Exercise { .. } => 6,
             Self::Verification { .. } => 7,
+            Self::NotCarried(error) => error.exit_code,
             Self::Interrupted => 130,
             Self::Bug(_) => 1,
         }
@@ -73,6 +76,7 @@ impl BuildError {
             Self::Sensor(error) => error.hint(),
             Self::FarEngine(_) => Some("--observer sidecar watches from a container beside them".to_owned()),
             Self::Exercise { hint, .. } => hint.clone(),
+            Self::NotCarried(error) => error.hint.clone(),
             Self::ContainerDied { .. } => Some(
                 "try `docker run` with the same image; settings it needs go in with --env, --mount, --cmd, --entrypoint"
                     .to_owned(),

@@ -191,7 +191,7 @@ pub fn names(settings: &Settings, source: &SourceImage) -> Result<Vec<String>, B
     match fat_name(source) {
         Some(reference) => Ok([vec![reference.slim_name().to_string()], engine_names].concat()),
         // It goes elsewhere, and needs no name in the engine.
-        None if !settings.outputs.is_empty() => Ok(engine_names),
+        None if !settings.outputs.is_empty() || settings.carrier.is_some() => Ok(engine_names),
         None => Err(BuildError::Usage(format!(
             "name the slim image of {}: give it one with --tag",
             source.reference

@@ -6,7 +6,7 @@
 
 use crate::error::BuildError;
 use slim_image::{Entry, ImagePath, ImageTree, Kind, LayerEntry};
-use slim_launch::{BINARY, COMMAND, FOLDER, Machine, POLICY, PolicyFile};
+use slim_launch::{BINARY, COMMAND, FOLDER, LaunchFile, Machine, POLICY};
 use slim_policy::{Inputs, KeptKind, LastExec, NoLastExec, Policy, last_exec};
 use slim_report::LauncherReport;
 use slim_trace::{Access, Trace};
@@ -52,7 +52,8 @@ pub struct Launched {
     pub file: Vec<u8>,
 }
 
-/// Finds the place and writes the policy; `Ok(Err)`: there is nothing to be done, with why.
+/// Finds the place and writes the policy; `Ok(Err)`: there is nothing to be done, with why. `after_entrypoint`: what is
+/// left to the program that stays.
 ///
 /// # Errors
 /// When the launcher was asked for and cannot do its part.
@@ -60,7 +61,7 @@ pub fn decide(
     launch: Launch,
     trace: &Trace,
     inputs: &Inputs,
-    outer: &Policy,
+    after_entrypoint: &Policy,
 ) -> Result<Result<Launched, NoLastExec>, BuildError> {
     let last = match last_exec(trace, inputs) {
         Ok(last) => last,
@@ -78,17 +79,16 @@ pub fn decide(
         )));
     }
     let mut launched = Launched::at(&last, inputs);
-    let mut file = PolicyFile::new(Machine::host());
+    let mut file = LaunchFile::new(Machine::host());
     file.program = Some(launched.program.as_bytes().to_vec());
     file.set_no_new_privileges = true;
     if launch.filter {
-        let policy = slim_policy::after_last_exec(trace, inputs, outer, &last);
-        let profile = slim_policy::as_profile(&policy, &trace.architecture);
+        let profile = slim_policy::as_profile(after_entrypoint, &trace.architecture);
         let profile = profile.map_err(|error| BuildError::Bug(format!("read our own profile: {error}")))?;
         file.filter = profile
             .compile()
             .map_err(|error| BuildError::Bug(format!("{error} (of the entrypoint phase)")))?;
-        launched.policy = Some(policy);
+        launched.policy = Some(after_entrypoint.clone());
     }
     if launch.file_rules {
         let executed: Vec<ImagePath> = launched.executed().cloned().collect();

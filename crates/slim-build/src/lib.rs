@@ -5,11 +5,13 @@
 mod artifacts;
 mod behaviour;
 mod compare;
+mod complaints;
 mod decide;
 mod edits;
 mod error;
 mod exercise;
 mod fat;
+mod file_capabilities;
 mod files;
 mod host;
 mod image;
@@ -20,11 +22,14 @@ mod observe;
 mod observers;
 mod origin;
 mod outputs;
+mod peaks;
 mod person;
 mod pipeline;
 mod policy;
 mod policy_files;
+mod possible;
 mod progress;
+mod refusals;
 mod repair;
 mod rounds;
 mod scratch;
@@ -43,11 +48,12 @@ pub use error::BuildError;
 pub use judgement::{Verdict, judge};
 pub use launch::Launch;
 pub use person::{InputEnded, Person};
-pub use pipeline::{build, profile};
+pub use pipeline::{build, harden, profile};
 pub use policy_files::{POLICY_ARTIFACT, PolicyBytes, PolicyKind, policy_files};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
-    ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, ObserverChoice, Output, Settings, Verify,
-    VerifyMode,
+    Carrier, ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, NotCarried, ObserverChoice, Output,
+    Settings, Verify, VerifyMode,
 };
 pub use state::{last_artifacts, write_whole};
+pub use stream::written_by;

@@ -106,7 +106,7 @@ async fn observe_once(
     let watched = if settings.from_trace.is_some() {
         "not watched: what it uses is in the trace"
     } else {
-        "watched from outside"
+        observers.manner()
     };
     stage.done(format!("container {} runs untouched, {watched}", subject.id.short()));
 

@@ -5,8 +5,8 @@ use crate::progress::Story;
 use crate::scratch::{Role, labels};
 use crate::settings::{ObserverChoice, Settings};
 use crate::vantage::{Beside, Vantage};
-use slim_engine::{Attached, Engine, EngineDescription, SidecarSpec};
-use slim_sensor::{Observer, SensorError};
+use slim_engine::{Attached, Engine, EngineDescription, SidecarSpec, SupervisorSockets};
+use slim_sensor::{Observer, SensorError, notify};
 use slim_sidecar::Sidecar;
 use std::sync::Arc;
 
@@ -17,12 +17,15 @@ pub enum Observers {
     Local,
     /// A container of the engine's.
     Sidecar(Arc<Beside>),
+    /// This process, told by the container's own programs.
+    Notify(SupervisorSockets),
 }
 
 /// An observer that watches nothing yet; most of the time that arming takes is over with it.
 pub enum Prepared {
     Local(slim_sensor::Prepared),
     Sidecar(slim_sidecar::Prepared),
+    Notify(SupervisorSockets),
 }
 
 impl Observers {
@@ -36,28 +39,34 @@ impl Observers {
         settings: &Settings,
         story: &Story<'_>,
     ) -> Result<Self, BuildError> {
-        let why = match (settings.observer, description.local) {
-            (ObserverChoice::Sidecar, _) => None,
-            (ObserverChoice::Local, false) => {
+        // Nothing of a known program is watched but trials, which can go without.
+        let is_known = settings.from_trace.is_some();
+        let why = match settings.observer {
+            ObserverChoice::Sidecar => None,
+            ObserverChoice::Notify => return Self::notified(engine, description).await,
+            ObserverChoice::Local if !description.local => {
                 return Err(BuildError::FarEngine(description.endpoint.clone()));
             }
-            // Nothing of a known program is watched but trials, which can go without.
-            (_, true) if settings.from_trace.is_some() => return Ok(Self::Local),
-            (ObserverChoice::Local, true) => {
+            ObserverChoice::Auto if !description.local => {
+                Some(format!("the engine at {} runs on another machine", description.endpoint))
+            }
+            ObserverChoice::Auto | ObserverChoice::Local if is_known => return Ok(Self::Local),
+            ObserverChoice::Local => {
                 Self::Local.check().await?;
                 return Ok(Self::Local);
             }
-            (ObserverChoice::Auto, true) => match Self::Local.check().await {
+            ObserverChoice::Auto => match Self::Local.check().await {
                 Ok(()) => return Ok(Self::Local),
-                // The same kernel has no more to offer to a container; and an engine without a daemon is this process.
-                Err(error) if !is_about_this_process(&error) || description.name == EMBEDDED => {
-                    return Err(error.into());
+                Err(error) if engine.supervisor_sockets().is_some() => {
+                    story.line(format!(
+                        "its own programs tell of their calls; from outside: failed to {error}"
+                    ));
+                    return Self::notified(engine, description).await;
                 }
+                // The same kernel has no more to offer to a container.
+                Err(error) if !is_about_this_process(&error) => return Err(error.into()),
                 Err(error) => Some(format!("this process may not: failed to {error}")),
             },
-            (ObserverChoice::Auto, false) => {
-                Some(format!("the engine at {} runs on another machine", description.endpoint))
-            }
         };
         if let Some(why) = why {
             story.line(format!("a sidecar container watches; {why}"));
@@ -65,11 +74,25 @@ impl Observers {
         Ok(Self::Sidecar(Arc::new(start_sidecar(engine, description, settings, story).await?)))
     }
 
+    /// Told by the programs themselves.
+    async fn notified(engine: &dyn Engine, description: &EngineDescription) -> Result<Self, BuildError> {
+        let sockets = engine.supervisor_sockets().ok_or_else(|| {
+            BuildError::Usage(format!(
+                "watch containers of {} by their own notifications: only the embedded engine does that \
+                 (--engine embedded)",
+                description.name
+            ))
+        })?;
+        let observers = Self::Notify(sockets);
+        observers.check().await?;
+        Ok(observers)
+    }
+
     /// From where the watched containers are seen.
     #[must_use]
     pub fn vantage(&self) -> Vantage {
         match self {
-            Self::Local => Vantage::Here,
+            Self::Local | Self::Notify(_) => Vantage::Here,
             Self::Sidecar(beside) => Vantage::Beside(Arc::clone(beside)),
         }
     }
@@ -91,6 +114,16 @@ impl Observers {
         }
     }
 
+    /// How a container is watched, in a few words.
+    #[must_use]
+    pub fn manner(&self) -> &'static str {
+        match self {
+            Self::Local => "watched from outside",
+            Self::Sidecar(_) => "watched from beside it",
+            Self::Notify(_) => "its programs tell of their own calls, but for those made all the time",
+        }
+    }
+
     /// Whether they may watch.
     ///
     /// # Errors
@@ -99,6 +132,7 @@ impl Observers {
         match self {
             Self::Local => off_thread(slim_sensor::preflight).await,
             Self::Sidecar(beside) => beside.sidecar.check().await,
+            Self::Notify(_) => off_thread(notify::preflight).await,
         }
     }
 
@@ -112,6 +146,7 @@ impl Observers {
                 off_thread(move || Ok(Prepared::Local(slim_sensor::Prepared::new(buffer_bytes)?))).await
             }
             Self::Sidecar(beside) => beside.sidecar.prepare(buffer_bytes).await.map(Prepared::Sidecar),
+            Self::Notify(sockets) => Ok(Prepared::Notify(sockets.clone())),
         }
     }
 
@@ -144,12 +179,13 @@ impl Prepared {
                 off_thread(move || prepared.arm(&container, settings)).await
             }
             Self::Sidecar(prepared) => prepared.arm(container, settings).await,
+            Self::Notify(sockets) => {
+                let container = container.to_owned();
+                off_thread(move || notify::Supervisor::arm(&sockets.of(&container), settings)).await
+            }
         }
     }
 }
-
-/// What the embedded engine calls itself.
-const EMBEDDED: &str = "embedded";
 
 /// Whether a container of the engine's may have what this process lacks.
 fn is_about_this_process(error: &SensorError) -> bool {

@@ -2,7 +2,7 @@
 //! picture.
 
 use crate::artifacts::{self, Made};
-use crate::decide::{keep, policy};
+use crate::decide::{keep, known, policy};
 use crate::error::BuildError;
 use crate::fat;
 use crate::files::Files;
@@ -14,11 +14,11 @@ use crate::outputs;
 use crate::person::Person;
 use crate::progress::{Progress, Stage, Story};
 use crate::repair::Repairs;
-use crate::rounds::{self, Proved};
+use crate::rounds::{self, Proved, Proving};
 use crate::seen::Seen;
 use crate::settings::{Layers, Settings};
 use crate::state::ImageState;
-use crate::verify;
+use crate::verify::{self, Bound};
 use slim_engine::{Engine, Run};
 use slim_image::SourceImage;
 use slim_keep::{Level, Origin};
@@ -52,6 +52,21 @@ pub async fn profile(
 ) -> Result<BuildReport, BuildError> {
     let story = Story::new(progress);
     let work = profile_stages(engine, settings, &story, person);
+    leaving_nothing(engine, &settings.run, &story, person, work).await
+}
+
+/// Policy and run contract for `settings.target`, which stays as it is: proved by running it under both.
+///
+/// # Errors
+/// Why there are none.
+pub async fn harden(
+    engine: &dyn Engine,
+    settings: &Settings,
+    progress: &dyn Progress,
+    person: &dyn Person,
+) -> Result<BuildReport, BuildError> {
+    let story = Story::new(progress);
+    let work = harden_stages(engine, settings, &story, person);
     leaving_nothing(engine, &settings.run, &story, person, work).await
 }
 
@@ -94,13 +109,15 @@ async fn build_watched(
 ) -> Result<BuildReport, BuildError> {
     let names = image::names(settings, &source)?;
     let (seen, files) = watch(engine, observers, settings, story, person, source).await?;
-    let (files, made) = rounds::rounds(engine, observers, settings, story, &seen, files).await?;
-    let Proved { kept, policies, loaded, verification } = made;
+    let (files, made) =
+        rounds::rounds(engine, observers, settings, story, &seen, files, Proving::Slim).await?;
+    let Proved { kept, policies, bound, loaded, verification } = made;
+    let loaded = loaded.ok_or_else(|| BuildError::Bug("no slim image was made".to_owned()))?;
     let written = outputs::write(settings, story, Arc::clone(&loaded.image), &names).await?;
     let (files, owners) = files.owners().await?;
     files.close(engine).await;
     let slim = Some(loaded.named(names.clone()));
-    let made = Made { seen, kept, policies, slim, verification, files, owners };
+    let made = Made { command: "build", seen, kept, policies, bound, slim, verification, files, owners };
     let report = artifacts::write(settings, story, made)?;
     // Last of all: a name that moves says that everything else is there.
     image::tag(engine, &loaded, &names).await?;
@@ -118,11 +135,37 @@ async fn profile_stages(
     let (seen, files) = observers.or_lost(engine, watching).await?;
     let nothing = Repairs::default();
     let (files, kept) = keep(settings, story, &seen, files, &nothing).await?;
-    let (files, policies) = policy(settings, story, &seen, files, &kept, &nothing).await?;
+    let (files, of_files) = known(&seen, files, &kept).await?;
+    let policies = policy(settings, story, &seen, &of_files, &nothing).await?;
     let (files, owners) = files.owners().await?;
     files.close(engine).await;
     let verification = verify::not_run(VerificationResult::NoImage, "no image was made");
-    artifacts::write(settings, story, Made { seen, kept, policies, slim: None, verification, files, owners })
+    let bound = Bound::presumed(&policies);
+    let made =
+        Made { command: "profile", seen, kept, policies, bound, slim: None, verification, files, owners };
+    artifacts::write(settings, story, made)
+}
+
+async fn harden_stages(
+    engine: &dyn Engine,
+    settings: &Settings,
+    story: &Story<'_>,
+    person: &dyn Person,
+) -> Result<BuildReport, BuildError> {
+    let (source, observers) = inspect(engine, settings, story).await?;
+    let proving = async {
+        let (seen, files) = watch(engine, &observers, settings, story, person, source).await?;
+        let (files, made) =
+            rounds::rounds(engine, &observers, settings, story, &seen, files, Proving::Fat).await?;
+        Ok((seen, files, made))
+    };
+    let (seen, files, made) = observers.or_lost(engine, proving).await?;
+    let Proved { kept, policies, bound, verification, .. } = made;
+    let (files, owners) = files.owners().await?;
+    files.close(engine).await;
+    let made =
+        Made { command: "harden", seen, kept, policies, bound, slim: None, verification, files, owners };
+    artifacts::write(settings, story, made)
 }
 
 async fn inspect(

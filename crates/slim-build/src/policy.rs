@@ -1,13 +1,16 @@
-//! Trace + keep-set → what the slim image may do: seccomp profile, AppArmor profile, run settings.
+//! Trace + keep-set → what the slim image may do: seccomp profile, AppArmor profile, and what is presumed of its run
+//! contract.
 
 use crate::error::BuildError;
+use crate::file_capabilities::{FILE_CAPABILITIES, file_capabilities};
 use crate::launch::{self, Launch, Launched};
 use crate::settings::Settings;
-use slim_engine::{HostConfigFile, Overrides};
-use slim_image::{Config, ImagePath, ImageTree, Kind, SourceImage};
-use slim_keep::{KeepSet, Kept, Level, Reason};
+use slim_engine::HostConfigFile;
+use slim_image::{Config, Entry, ImagePath, ImageTree, Kind, SourceImage};
+use slim_keep::{KeepSet, Kept, Reason};
 use slim_policy::{
-    Because, DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind, Policy, RootFileSystem, RunSpec,
+    Because, Counts, DEFAULT_CAPABILITIES, EngineFilter, Ground, Inputs, KeptKind, Mode, Owner, Policy,
+    PolicyFile, PossibleCalls, Presumed,
 };
 use slim_trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,11 +31,18 @@ const DATA_ENDINGS: [&str; 14] =
 /// The policy of a slim image in every form.
 pub struct Policies {
     pub policy: Policy,
+    /// The policy with all that belongs to it, as it is written for `docker-slim policy`.
+    pub file: PolicyFile,
+    /// What each mode would allow.
+    pub counts: Counts,
+    /// Whether all that the kept programs can do is known; `None` where nobody could look.
+    pub possible_is_complete: Option<bool>,
     /// The profile for `--security-opt seccomp=FILE`.
     pub seccomp: String,
     /// The profile for `apparmor_parser`.
     pub apparmor: String,
-    pub run_spec: RunSpec,
+    /// What the run contract is looked for from.
+    pub presumed: Presumed,
     /// The launcher, where one stands in the image.
     pub launched: Option<Arc<Launched>>,
     /// Why none does, where one was asked for.
@@ -41,42 +51,80 @@ pub struct Policies {
 
 /// What may be allowed beyond what was seen.
 pub struct Beyond {
-    /// How much is kept.
-    pub level: Level,
+    pub mode: Mode,
+    /// Whether arguments are restricted to those that were seen, where they matter.
+    pub filter_arguments: bool,
+    /// What the kept programs can do.
+    pub possible: Option<Arc<PossibleCalls>>,
     /// Calls that verification found refused, each with its round.
     pub repaired: BTreeMap<String, u32>,
     pub launch: Launch,
 }
 
-/// Decides what the slim image may do. `name` names the AppArmor profile; `config` is the image's with what the user
-/// replaced.
+/// What is known of the observed run beside the trace.
+pub struct RunFacts {
+    /// The user's own settings in the API's words.
+    pub host_config: HostConfigFile,
+    /// The image's volumes and those of `--volume`.
+    pub volumes: Vec<ImagePath>,
+    /// The user ids of the processes that lived on.
+    pub users: BTreeSet<u32>,
+}
+
+impl RunFacts {
+    fn ground(&self, config: &Config, paths: &KeptPaths) -> Ground {
+        let user = config.user.split(':').next().unwrap_or_default();
+        let starts_as_root = matches!(user, "" | "0" | "root");
+        Ground {
+            owners: paths.owners.clone(),
+            volumes: self.volumes.iter().cloned().collect(),
+            starts_as_root,
+            acts_as_others: starts_as_root && self.users.iter().any(|user| *user != 0),
+            // The policy finds out which of them were run.
+            raises_privileges: false,
+            file_capabilities: paths.file_capabilities.clone(),
+            exposed: config.exposed_ports.clone(),
+        }
+    }
+}
+
+/// What the slim image is, and how it is run.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// Names the AppArmor profile.
+    pub name: &'a str,
+    /// The image's with what the user replaced.
+    pub config: &'a Config,
+    /// How it ran.
+    pub run: &'a RunFacts,
+    pub trace: &'a Trace,
+}
+
+/// Decides what the slim image may do. `paths`: of [`kept_paths`].
 ///
 /// # Errors
-/// When a kept file cannot be read.
-pub fn decide(
-    name: &str,
-    config: &Config,
-    overrides: &Overrides,
-    trace: &Trace,
-    tree: &dyn ImageTree,
-    kept: &KeepSet,
-    beyond: Beyond,
-) -> Result<Policies, BuildError> {
-    let (paths, elf_32_bit) = kept_paths(tree, kept)?;
+/// When a launcher is asked for that cannot do its part.
+pub fn decide(subject: Subject<'_>, paths: KeptPaths, beyond: Beyond) -> Result<Policies, BuildError> {
+    let Subject { name, config, run, trace } = subject;
+    let ground = run.ground(config, &paths);
+    let possible_is_complete = beyond.possible.as_ref().map(|possible| possible.is_complete);
     let mut inputs = Inputs {
-        elf_32_bit,
-        paths,
+        elf_32_bit: paths.elf_32_bit,
+        paths: paths.paths,
         user: Some(config.user.clone()).filter(|user| !user.is_empty()),
-        capabilities: capabilities(&overrides.host_config),
-        engine_filter: engine_filter(&overrides.host_config),
-        beyond_the_observed: beyond.level > Level::Observed,
+        capabilities: capabilities(&run.host_config),
+        engine_filter: engine_filter(&run.host_config),
+        mode: beyond.mode,
+        filter_arguments: beyond.filter_arguments,
+        possible: beyond.possible.map(|possible| PossibleCalls::clone(&possible)),
         repaired: beyond.repaired,
         ..Inputs::new(name)
     };
     let mut policy = slim_policy::decide(trace, &inputs);
+    let after_entrypoint = slim_policy::after_entrypoint(trace, &inputs, &policy);
     let (mut launched, mut not_launched) = (None, None);
     if !beyond.launch.is_off() {
-        match launch::decide(beyond.launch, trace, &inputs, &policy)? {
+        match launch::decide(beyond.launch, trace, &inputs, &after_entrypoint)? {
             Ok(done) => {
                 slim_policy::allow_launcher(&mut policy, beyond.launch.file_rules);
                 done.add_paths(&mut inputs.paths);
@@ -88,23 +136,30 @@ pub fn decide(
     let seccomp = String::from_utf8(policy.seccomp_json())
         .map_err(|error| BuildError::Bug(format!("write the seccomp profile as text: {error}")))?;
     let apparmor = slim_policy::apparmor(trace, &inputs);
-    let run_spec = slim_policy::run_spec(trace, &inputs);
-    Ok(Policies { policy, seccomp, apparmor, run_spec, launched, not_launched })
+    let presumed = slim_policy::presume(trace, &inputs, &ground);
+    let counts = slim_policy::counts(trace, &inputs);
+    let file = PolicyFile::new(trace, name, &policy, after_entrypoint, counts);
+    Ok(Policies {
+        policy,
+        file,
+        counts,
+        possible_is_complete,
+        seccomp,
+        apparmor,
+        presumed,
+        launched,
+        not_launched,
+    })
 }
 
 impl Policies {
     /// Figures for a person.
     #[must_use]
     pub fn told(&self) -> String {
-        let root = match &self.run_spec.root_file_system {
-            RootFileSystem::ReadOnly => "the root may be read-only".to_owned(),
-            RootFileSystem::Writable { because } => {
-                format!("the root must be writable ({} paths)", because.len())
-            }
-        };
         let told = format!(
-            "{} system calls allowed, {} of them seen; {root}",
+            "{} system calls allowed ({}), {} of them seen",
             self.policy.allowed.len(),
+            self.policy.mode,
             self.made_by_program()
         );
         match &self.launched {
@@ -159,29 +214,53 @@ fn engine_filter(settings: &HostConfigFile) -> EngineFilter {
     if replaced || settings.is_true("Privileged") { EngineFilter::Other } else { EngineFilter::Default }
 }
 
-/// What each kept path is, and whether a 32-bit program or library is among them.
-fn kept_paths(
-    tree: &dyn ImageTree,
-    kept: &KeepSet,
-) -> Result<(BTreeMap<ImagePath, KeptKind>, bool), BuildError> {
-    let mut paths = BTreeMap::new();
-    let mut elf_32_bit = false;
+/// What the kept paths are.
+#[derive(Clone, Default)]
+pub struct KeptPaths {
+    pub paths: BTreeMap<ImagePath, KeptKind>,
+    /// Whether a 32-bit program or library is among them.
+    pub elf_32_bit: bool,
+    pub owners: BTreeMap<ImagePath, Owner>,
+    /// Names without `CAP_` of those that files give.
+    pub file_capabilities: BTreeMap<ImagePath, BTreeSet<String>>,
+}
+
+impl KeptPaths {
+    /// Those that are ELF files.
+    #[must_use]
+    pub fn elf(&self) -> BTreeSet<ImagePath> {
+        let elf = self.paths.iter().filter(|(_, kind)| matches!(kind, KeptKind::File { elf: true, .. }));
+        elf.map(|(path, _)| path.clone()).collect()
+    }
+}
+
+/// What each kept path is.
+///
+/// # Errors
+/// When a kept file cannot be read.
+pub fn kept_paths(tree: &dyn ImageTree, kept: &KeepSet) -> Result<KeptPaths, BuildError> {
+    let mut found = KeptPaths::default();
     for (path, entry) in &kept.entries {
         let kind = match &entry.entry.kind {
             Kind::Directory => KeptKind::Directory,
             Kind::Symlink { target } => KeptKind::Symlink { target: target.clone() },
             Kind::File { .. } => {
                 let class = elf_class(tree, path, entry)?;
-                elf_32_bit |= class == Some(ELF_CLASS_32);
+                found.elf_32_bit |= class == Some(ELF_CLASS_32);
                 file(entry, class.is_some())
             }
             Kind::CharacterDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo | Kind::Socket => {
                 KeptKind::Special
             }
         };
-        paths.insert(path.clone(), kind);
+        found.paths.insert(path.clone(), kind);
+        let Entry { uid, gid, mode, xattrs, .. } = &entry.entry;
+        found.owners.insert(path.clone(), Owner { user: *uid, group: *gid, mode: *mode });
+        if let Some(bytes) = xattrs.get(FILE_CAPABILITIES) {
+            found.file_capabilities.insert(path.clone(), file_capabilities(bytes));
+        }
     }
-    Ok((paths, elf_32_bit))
+    Ok(found)
 }
 
 fn file(kept: &Kept, elf: bool) -> KeptKind {
@@ -191,7 +270,7 @@ fn file(kept: &Kept, elf: bool) -> KeptKind {
         elf,
         run: is_executable(kept) && kept.because.iter().any(is_to_run),
         privileged: is_executable(kept)
-            && (entry.mode & RAISES_PRIVILEGES != 0 || entry.xattrs.contains_key("security.capability")),
+            && (entry.mode & RAISES_PRIVILEGES != 0 || entry.xattrs.contains_key(FILE_CAPABILITIES)),
     }
 }
 
@@ -258,7 +337,8 @@ mod tests {
             .file("/lib/x", 0o644, elf(2))
             .file("/lib/data.js", 0o644, elf(1))
             .file("/etc/motd", 0o644, "hello".repeat(20));
-        let (paths, elf_32_bit) = kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap();
+        let KeptPaths { paths, elf_32_bit, .. } =
+            kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap();
         assert_eq!(
             paths[&ImagePath::from("/bin/su")],
             KeptKind::File { elf: true, run: false, privileged: true }
@@ -275,9 +355,20 @@ mod tests {
     }
 
     #[test]
+    fn file_capabilities_are_read_from_their_attribute() {
+        let mut bytes = vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(
+            file_capabilities(&bytes),
+            BTreeSet::from(["BPF".to_owned(), "NET_BIND_SERVICE".to_owned()])
+        );
+        bytes.truncate(6);
+        assert_eq!(file_capabilities(&bytes), BTreeSet::new());
+    }
+
+    #[test]
     fn one_32_bit_library_is_enough() {
         let tree = MemoryTree::new().file("/lib/i386/libc.so.6", 0o644, elf(ELF_CLASS_32));
-        assert!(kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap().1);
+        assert!(kept_paths(&tree, &kept(&tree, Reason::EmptyDirectory)).unwrap().elf_32_bit);
     }
 
     #[test]
@@ -298,7 +389,7 @@ mod tests {
     fn what_was_asked_for_may_be_run_though_no_run_was_seen() {
         let tree = MemoryTree::new().file("/bin/tool", 0o755, elf(2));
         let reason = Reason::Included { flag: "--include-bin".to_owned(), value: "/bin/tool".to_owned() };
-        let (paths, _) = kept_paths(&tree, &kept(&tree, reason)).unwrap();
+        let paths = kept_paths(&tree, &kept(&tree, reason)).unwrap().paths;
         assert_eq!(
             paths[&ImagePath::from("/bin/tool")],
             KeptKind::File { elf: true, run: true, privileged: false }

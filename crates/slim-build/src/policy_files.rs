@@ -1,22 +1,29 @@
 //! Which of a build's artifacts are policy, and what they are to a registry.
 
 use crate::error::BuildError;
+use slim_policy::POLICY_FILE;
 use std::fs;
 use std::path::Path;
 
 /// The kind of the artifact that holds all of them.
 pub const POLICY_ARTIFACT: &str = "application/vnd.docker-slim.policy.v1+json";
 
+/// The run contract among the artifacts.
+pub(crate) const CONTRACT_FILE: &str = "run-contract.json";
+/// The file that the launcher of the image reads, among the artifacts.
+pub(crate) const LAUNCH_FILE: &str = "launch.policy";
+
 /// One kind of policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PolicyKind {
+    /// All that was decided about system calls, with its reasons.
+    Decided,
     /// Docker's seccomp profile of the container.
     Seccomp,
     /// The tighter one after the entrypoint.
     EntrypointSeccomp,
     AppArmor,
-    /// Settings of `docker run`.
-    Run,
+    /// With how little the image runs.
     Contract,
     /// What the launcher in the image reads.
     Launch,
@@ -24,16 +31,16 @@ pub enum PolicyKind {
 
 impl PolicyKind {
     pub const ALL: [Self; 6] =
-        [Self::Seccomp, Self::EntrypointSeccomp, Self::AppArmor, Self::Run, Self::Contract, Self::Launch];
+        [Self::Decided, Self::Seccomp, Self::EntrypointSeccomp, Self::AppArmor, Self::Contract, Self::Launch];
 
     /// How a file of this kind ends; the most specific first.
     const ENDINGS: [(&'static str, Self); 6] = [
         ("-entrypoint-seccomp.json", Self::EntrypointSeccomp),
         ("-seccomp.json", Self::Seccomp),
         ("-apparmor-profile", Self::AppArmor),
-        ("-run.json", Self::Run),
-        ("run-contract.json", Self::Contract),
-        ("launch.policy", Self::Launch),
+        (CONTRACT_FILE, Self::Contract),
+        (POLICY_FILE, Self::Decided),
+        (LAUNCH_FILE, Self::Launch),
     ];
 
     /// What a file of this name is; `None`: no policy.
@@ -51,10 +58,10 @@ impl PolicyKind {
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
+            Self::Decided => "application/vnd.docker-slim.policy.decided.v1+json",
             Self::Seccomp => "application/vnd.docker-slim.seccomp.v1+json",
             Self::EntrypointSeccomp => "application/vnd.docker-slim.seccomp.entrypoint.v1+json",
             Self::AppArmor => "application/vnd.docker-slim.apparmor.v1",
-            Self::Run => "application/vnd.docker-slim.run.v1+json",
             Self::Contract => "application/vnd.docker-slim.run-contract.v1+json",
             Self::Launch => "application/vnd.docker-slim.launch.v1",
         }
@@ -64,10 +71,10 @@ impl PolicyKind {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Decided => "policy",
             Self::Seccomp => "seccomp",
             Self::EntrypointSeccomp => "entrypoint-seccomp",
             Self::AppArmor => "apparmor",
-            Self::Run => "run",
             Self::Contract => "contract",
             Self::Launch => "launch",
         }
@@ -112,7 +119,7 @@ mod tests {
     fn policies_are_known_by_their_names_and_types() {
         let folder = tempfile::tempdir().unwrap();
         let names = [
-            "a-run.json",
+            "policy.json",
             "a-seccomp.json",
             "a-entrypoint-seccomp.json",
             "launch.policy",

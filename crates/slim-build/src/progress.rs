@@ -15,6 +15,7 @@ pub enum Stage {
     Policy,
     Image,
     Verify,
+    Contract,
     Output,
     Artifacts,
 }
@@ -29,6 +30,7 @@ impl fmt::Display for Stage {
             Stage::Policy => "policy",
             Stage::Image => "image",
             Stage::Verify => "verify",
+            Stage::Contract => "contract",
             Stage::Output => "output",
             Stage::Artifacts => "artifacts",
         })

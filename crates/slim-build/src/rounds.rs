@@ -1,10 +1,11 @@
 //! Slim images, one after the other, until one does what the fat one does: keep-set → policy → image → verdict, and from
-//! what the verdict's run missed a larger keep-set and policy.
+//! what the verdict's run missed a larger keep-set and policy. The last one's run contract is found then. The fat image
+//! itself goes the same way where it is to stay as it is: then only the policy grows.
 //!
 //! Invariant: at most one image of ours is in the engine at a time, under a temporary name. The same trace and flags give
 //! the same image where nothing was repaired.
 
-use crate::decide::{keep, policy};
+use crate::decide::{keep, known, policy};
 use crate::error::BuildError;
 use crate::files::Files;
 use crate::image::{self, Loaded};
@@ -15,17 +16,28 @@ use crate::repair::{Findings, Ground, Repairs};
 use crate::seen::Seen;
 use crate::settings::{Settings, VerifyMode};
 use crate::subject::image_volumes;
-use crate::verify::{self, Check, Plan, Verdict, Watch};
+use crate::verify::{self, Bound, Check, Plan, Verdict, Watch};
 use slim_engine::Engine;
 use slim_keep::KeepSet;
 use slim_report::{VerificationReport, VerificationResult, human};
 use std::sync::Arc;
 
-/// A slim image that may have its names.
+/// Which image is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proving {
+    /// One that holds what is kept.
+    Slim,
+    /// The fat one, as it is.
+    Fat,
+}
+
+/// An image that does what it is to do, under its policy.
 pub struct Proved {
     pub kept: Arc<KeepSet>,
     pub policies: Policies,
-    pub loaded: Loaded,
+    pub bound: Bound,
+    /// `None`: it is the fat one.
+    pub loaded: Option<Loaded>,
     pub verification: VerificationReport,
 }
 
@@ -40,10 +52,11 @@ pub async fn rounds(
     story: &Story<'_>,
     seen: &Seen,
     files: Files,
+    proving: Proving,
 ) -> Result<(Files, Proved), BuildError> {
     if settings.verify.is_off() {
         story.notice("--verify=off: the slim image gets its name without having been run");
-        return Rounds { engine, settings, story, seen, check: None }.run(files).await;
+        return Rounds { engine, settings, story, seen, proving, check: None }.run(files).await;
     }
     let plan = Plan::of(settings, &seen.source, &seen.observation);
     if let Some(left_out) = &plan.left_out {
@@ -62,7 +75,7 @@ pub async fn rounds(
             reference,
             watch: watch(observers, settings, story, seen).await,
         };
-        Rounds { engine, settings, story, seen, check: Some(check) }.run(files).await
+        Rounds { engine, settings, story, seen, proving, check: Some(check) }.run(files).await
     };
     // The fat program's second run goes on meanwhile.
     Ok(tokio::try_join!(making, second_run)?.0)
@@ -82,6 +95,7 @@ struct Rounds<'a> {
     settings: &'a Settings,
     story: &'a Story<'a>,
     seen: &'a Seen,
+    proving: Proving,
     /// `None`: no image is run.
     check: Option<Check<'a>>,
 }
@@ -92,16 +106,24 @@ impl Rounds<'_> {
         let mut repairs = Repairs::default();
         self.prepare();
         let (mut files, mut kept) = keep(settings, story, seen, files, &repairs).await?;
+        let mut of_files;
+        (files, of_files) = known(seen, files, &kept).await?;
         let mut held = None;
         loop {
-            let (back, policies) = policy(settings, story, seen, files, &kept, &repairs).await?;
+            let policies = policy(settings, story, seen, &of_files, &repairs).await?;
             // Where only the policy has grown, the image is the same.
-            let (back, loaded) = match held.take() {
-                Some(loaded) => (back, loaded),
-                None => self.image(back, &kept, &policies).await?,
+            let loaded;
+            (files, loaded) = match held.take() {
+                Some(loaded) => (files, loaded),
+                None => self.image(files, &kept, &policies).await?,
             };
-            files = back;
-            let (verdict, findings) = self.judge(&files, &kept, &policies, &loaded, &repairs).await?;
+            let (verdict, mut findings) =
+                self.judge(&files, &kept, &policies, loaded.as_ref(), &repairs).await?;
+            let mut bound = Bound::presumed(&policies);
+            if findings.is_empty() && verdict.differences.is_empty() {
+                bound = self.bind(loaded.as_ref(), &policies, &verdict).await?;
+                findings.calls = bound.calls_to_allow(&policies);
+            }
             let grows = !findings.is_empty() && repairs.rounds.len() < self.most_rounds();
             if grows {
                 // The launcher's policy lies in the image.
@@ -109,15 +131,18 @@ impl Rounds<'_> {
                 repairs.grow(findings, verdict.differences.len());
                 self.prepare();
                 if new_paths {
-                    image::discard(self.engine, loaded).await?;
+                    if let Some(loaded) = loaded {
+                        image::discard(self.engine, loaded).await?;
+                    }
                     (files, kept) = keep(settings, story, seen, files, &repairs).await?;
+                    (files, of_files) = known(seen, files, &kept).await?;
                 } else {
                     held = Some(loaded);
                 }
                 continue;
             }
             let verification = self.decide(verdict, findings, repairs)?;
-            return Ok((files, Proved { kept, policies, loaded, verification }));
+            return Ok((files, Proved { kept, policies, bound, loaded, verification }));
         }
     }
 
@@ -137,8 +162,11 @@ impl Rounds<'_> {
         files: Files,
         kept: &Arc<KeepSet>,
         policies: &Policies,
-    ) -> Result<(Files, Loaded), BuildError> {
+    ) -> Result<(Files, Option<Loaded>), BuildError> {
         let Self { engine, settings, story, seen, .. } = *self;
+        if self.proving == Proving::Fat {
+            return Ok((files, None));
+        }
         let stage = story.begin(Stage::Image);
         let (files, image) =
             image::write(settings, &stage, seen, files, kept, policies.launched.clone()).await?;
@@ -148,7 +176,7 @@ impl Rounds<'_> {
             layers => format!("{layers} layers"),
         };
         stage.done(format!("{}, {layers}, {}", human(loaded.size), image.id().short()));
-        Ok((files, loaded))
+        Ok((files, Some(loaded)))
     }
 
     /// Runs the image, says how that went, and looks at what it needs besides.
@@ -157,7 +185,7 @@ impl Rounds<'_> {
         files: &Files,
         kept: &KeepSet,
         policies: &Policies,
-        loaded: &Loaded,
+        loaded: Option<&Loaded>,
         repairs: &Repairs,
     ) -> Result<(Verdict, Findings), BuildError> {
         let Some(check) = &self.check else {
@@ -165,14 +193,18 @@ impl Rounds<'_> {
             return Ok((Verdict::unknown(report), Findings::default()));
         };
         let stage = self.story.begin(Stage::Verify);
-        let verdict = check.verdict(&stage, &loaded.id, &policies.seccomp).await?;
+        let verdict = check.verdict(&stage, &self.id(loaded), &policies.seccomp).await?;
         let ground = Ground {
             trace: &self.seen.observation.trace,
             tree: files.tree(),
             config: &self.seen.observation.effective_config(&self.seen.source, self.settings),
             settings: &self.settings.keep,
         };
-        let findings = repairs.look(ground, kept, policies, &verdict)?;
+        let mut findings = repairs.look(ground, kept, policies, &verdict)?;
+        if self.proving == Proving::Fat {
+            // It lacks nothing.
+            findings.seeds.clear();
+        }
         let mut told = format!("under its seccomp profile: {}", verdict.report.told);
         if !findings.is_empty() && repairs.rounds.len() < self.most_rounds() {
             told.push_str(&format!(
@@ -183,6 +215,25 @@ impl Rounds<'_> {
         }
         stage.done(told);
         Ok((verdict, findings))
+    }
+
+    /// With how little the image runs.
+    async fn bind(
+        &self,
+        loaded: Option<&Loaded>,
+        policies: &Policies,
+        verdict: &Verdict,
+    ) -> Result<Bound, BuildError> {
+        let Some(check) = &self.check else { return Ok(Bound::presumed(policies)) };
+        let stage = self.story.begin(Stage::Contract);
+        let bound = check.contract(&stage, &self.id(loaded), policies, verdict).await?;
+        stage.done(bound.told());
+        Ok(bound)
+    }
+
+    /// What the engine knows the image by that is proved.
+    fn id(&self, loaded: Option<&Loaded>) -> String {
+        loaded.map_or_else(|| self.seen.source.id.to_string(), |loaded| loaded.id.clone())
     }
 
     /// Whether the last image may have its names.

@@ -1,7 +1,9 @@
 //! What a build is asked to do: plain values, resolved by the program from flags and environment.
 
+use async_trait::async_trait;
 use slim_probe::HttpSettings;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub struct Settings {
     pub tags: Vec<String>,
     /// Where else the slim image goes once it is proved.
     pub outputs: Vec<Output>,
+    /// Takes it to where neither files nor this engine are.
+    pub carrier: Option<Arc<dyn Carrier>>,
     /// How layers are packed that are written there.
     pub packing: slim_image::Packing,
     /// What becomes of the fat image's layers.
@@ -46,6 +50,10 @@ pub struct Settings {
     pub keep: slim_keep::Settings,
     /// What is done between the entrypoint and the program that stays.
     pub launch: crate::launch::Launch,
+    /// How much the seccomp profile allows.
+    pub seccomp: slim_policy::Mode,
+    /// Whether it restricts arguments to those that were seen, where they matter.
+    pub seccomp_arguments: bool,
     /// How the slim image is proved before it gets its names.
     pub verify: Verify,
     /// Show the fat container's log when it has stopped.
@@ -73,6 +81,8 @@ pub enum ObserverChoice {
     Local,
     /// This program in a container of the engine's.
     Sidecar,
+    /// The container's programs tell of their own calls, by seccomp's user notification.
+    Notify,
 }
 
 /// What layers a slim image has.
@@ -82,6 +92,22 @@ pub enum Layers {
     Flat,
     /// The fat image's, each with what is kept of it.
     Preserve,
+}
+
+/// Takes a slim image to places that the pipeline does not know: registries, other engines.
+#[async_trait]
+pub trait Carrier: fmt::Debug + Send + Sync {
+    /// The layout has that one image. Gives the places as they were named.
+    async fn carry(&self, layout: &slim_image::Layout) -> Result<Vec<String>, NotCarried>;
+}
+
+/// Why an image did not get to where it was to go.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct NotCarried {
+    pub message: String,
+    pub hint: Option<String>,
+    pub exit_code: u8,
 }
 
 /// Where a slim image goes.

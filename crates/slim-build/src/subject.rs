@@ -11,7 +11,7 @@ use slim_sensor::Observer;
 use std::sync::{Arc, Mutex};
 
 /// Log lines shown with an error.
-const LOG_LINES: usize = 20;
+pub(crate) const LOG_LINES: usize = 20;
 /// A lost event repeats the run once with this many times the buffer.
 pub(crate) const BUFFER_FACTOR: u32 = 4;
 

@@ -1,10 +1,13 @@
 //! The verbs of an engine, and what they say about containers.
 
+use crate::embedded::Store;
 use crate::error::EngineError;
 use crate::ports::Protocol;
+use crate::run::TEMPORARY_REPOSITORY;
 use crate::spec::ContainerSpec;
 use crate::streams::Attached;
 use async_trait::async_trait;
+use slim_image::Reference;
 use slim_image::config::SourceImage;
 use slim_image::history::HistoryEntry;
 use std::collections::BTreeMap;
@@ -15,6 +18,23 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 
 type Result<T> = std::result::Result<T, EngineError>;
+
+/// Where supervisors of containers listen: from before a container's start on, they are told of the system calls of its
+/// programs, and answer them (seccomp's user notification; `embedded/telling.rs` says what is sent). The container is killed
+/// when its supervisor closes the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SupervisorSockets {
+    pub(crate) containers: PathBuf,
+    pub(crate) name: &'static str,
+}
+
+impl SupervisorSockets {
+    /// The place for the container with this id, which has been created.
+    #[must_use]
+    pub fn of(&self, container: &str) -> PathBuf {
+        self.containers.join(container).join(self.name)
+    }
+}
 
 /// Something that runs containers and holds images.
 ///
@@ -49,6 +69,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::ImageNotFound`]; [`EngineError::CreateFailed`] with the engine's reason.
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId>;
+
+    /// Where a supervisor may listen to be told of the system calls of containers' programs; `None` where the engine cannot
+    /// do this.
+    fn supervisor_sockets(&self) -> Option<SupervisorSockets> {
+        None
+    }
 
     /// Starts a container.
     ///
@@ -96,11 +122,26 @@ pub trait Engine: Send + Sync {
     /// [`EngineError::LoadFailed`] with the engine's reason, wherever in the stream it appears.
     async fn load_image(&self, archive: Box<dyn AsyncRead + Send + Unpin>) -> Result<Vec<String>>;
 
-    /// Brings an image from its registry, as anybody may. `reference`: `name`, `name:tag`, `name@digest`.
+    /// Gives an image as a docker-archive, which ends with an error where the engine cannot give it whole.
+    ///
+    /// # Errors
+    /// [`EngineError::ImageNotFound`].
+    async fn save_image(&self, reference: &str) -> Result<Box<dyn AsyncRead + Send + Unpin>>;
+
+    /// Every image that has a name, and those without that nothing is built on; not the temporary ones of ours.
+    async fn list_images(&self) -> Result<Vec<HeldImage>>;
+
+    /// The store of an engine that is in this program: images come into it without an archive.
+    fn store(&self) -> Option<&Store> {
+        None
+    }
+
+    /// Brings an image from its registry, as anybody may or as whoever `login` says. `reference`: `name`, `name:tag`,
+    /// `name@digest`.
     ///
     /// # Errors
     /// [`EngineError::ImageNotFound`] with the engine's reason, the registry's words in it.
-    async fn pull_image(&self, reference: &str) -> Result<()>;
+    async fn pull_image(&self, reference: &str, login: Option<&Login>) -> Result<()>;
 
     /// Gives an image one more name (`name[:tag]`); the name's former owner loses it.
     async fn tag(&self, image: &str, reference: &str) -> Result<()>;
@@ -157,6 +198,54 @@ impl ContainerId {
 impl fmt::Display for ContainerId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+/// Who we are for a registry, when the engine talks to it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    Password { user: String, password: String },
+    IdentityToken(String),
+}
+
+impl fmt::Debug for Login {
+    /// Secrets reach no log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { user, .. } => write!(formatter, "password of {user}"),
+            Self::IdentityToken(_) => formatter.write_str("identity token"),
+        }
+    }
+}
+
+/// An image that an engine holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldImage {
+    pub id: String,
+    /// `repository:tag`, sorted.
+    pub names: Vec<String>,
+    /// RFC 3339.
+    pub created: Option<String>,
+    /// Bytes, as the engine counts them.
+    pub size: u64,
+    /// Whether a build of ours made it, as far as its history or its name tells.
+    pub is_slim: bool,
+}
+
+impl HeldImage {
+    /// Sorts names and tells slim images from others. `steps`: what its history says of who made each of them.
+    pub(crate) fn new(
+        id: String,
+        mut names: Vec<String>,
+        created: Option<String>,
+        size: u64,
+        steps: &[HistoryEntry],
+    ) -> Self {
+        names.retain(|name| !name.starts_with("<none>") && !name.starts_with(TEMPORARY_REPOSITORY));
+        names.sort();
+        let is_slim_name = |name: &String| name.parse::<Reference>().is_ok_and(|name| name.is_slim_name());
+        let is_slim = slim_image::history::is_slim(steps) || names.iter().any(is_slim_name);
+        Self { id, names, created, size, is_slim }
     }
 }
 

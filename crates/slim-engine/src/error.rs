@@ -88,8 +88,8 @@ impl EngineError {
                 Some("see whether the engine still runs: `docker info`, and its own log".to_owned())
             }
             Self::ImageNotFound { reference, reason } if reason.contains("store") => Some(format!(
-                "`docker-slim store ls` lists what the store holds; `docker save {reference} -o FILE` where Docker has it \
-                 and `docker-slim store import FILE` bring it there"
+                "`docker-slim store ls` lists what the store holds; `docker-slim store import docker-daemon:{reference}` \
+                 brings it there from Docker, docker://{reference} from its registry"
             )),
             Self::ImageNotFound { reference, .. } => Some(format!(
                 "`docker images` lists what the engine holds; `docker pull {reference}` or `docker build -t {reference} .` brings it there"

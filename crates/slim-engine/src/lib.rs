@@ -28,7 +28,7 @@ pub use embedded::EmbeddedEngine;
 pub use endpoint::{Endpoint, EndpointError, EndpointInputs};
 pub use engine::{
     Candidate, CandidateKind, ContainerId, ContainerMount, ContainerState, Engine, EngineDescription,
-    ExecResult, ExecSpec, Logs, PublishedPort,
+    ExecResult, ExecSpec, HeldImage, Login, Logs, PublishedPort, SupervisorSockets,
 };
 pub use error::EngineError;
 pub use mounts::{Mount, MountSource};
@@ -36,7 +36,7 @@ pub use ports::{Protocol, PublishPort};
 pub use run::{Run, Sweep, TEMPORARY_REPOSITORY, remove_run, sweep};
 pub use sidecar::{RunningSidecar, SidecarSpec, prune_sidecars, start_sidecar};
 pub use slim_dial::resolve;
-pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Overrides, Security, SpecError};
+pub use spec::{ContainerSpec, HealthCheck, HostConfigFile, Limits, Overrides, Security, SpecError};
 pub use streams::{Attached, Diagnostics};
 
 /// Finds the engine that is meant and agrees on a version of the API with it.

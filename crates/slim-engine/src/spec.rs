@@ -93,6 +93,13 @@ impl HostConfigFile {
         self.0.get(name) == Some(&serde_json::Value::Bool(true))
     }
 
+    /// What it says besides these fields.
+    #[must_use]
+    pub fn without(&self, names: &[&str]) -> Self {
+        let others = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        Self(others.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     /// The texts of a field that is a list; nothing of any other.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         let list = self.0.get(name).and_then(serde_json::Value::as_array);
@@ -121,6 +128,17 @@ pub struct Security {
     pub tmpfs: BTreeMap<String, String>,
 }
 
+/// What a container may take; `None`: as much as there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory, without swap on top.
+    pub memory: Option<i64>,
+    /// Billionths of a processor.
+    pub nano_cpus: Option<i64>,
+    /// Processes and threads at a time.
+    pub pids: Option<i64>,
+}
+
 /// One container to make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerSpec {
@@ -139,6 +157,9 @@ pub struct ContainerSpec {
     /// Open standard input, and end it when the one that attached ends it.
     pub standard_input: bool,
     pub tty: bool,
+    /// Remove the container when it has ended.
+    pub remove_at_end: bool,
+    pub limits: Limits,
 }
 
 impl ContainerSpec {

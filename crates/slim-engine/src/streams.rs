@@ -39,7 +39,7 @@ impl Diagnostics {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn push(&self, bytes: &[u8]) {
+    pub(crate) fn push(&self, bytes: &[u8]) {
         let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         push_bounded(&mut tail, bytes, DIAGNOSTICS_BYTES);
     }

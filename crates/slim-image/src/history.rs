@@ -60,6 +60,15 @@ pub fn with_layers(steps: Vec<(HistoryEntry, u64)>, layers: usize) -> Option<Vec
     Some(entries.collect())
 }
 
+/// The comment on steps of ours.
+pub(crate) const COMMENT: &str = "docker-slim";
+
+/// Whether a history has a step of ours: a flat slim image's always has.
+#[must_use]
+pub fn is_slim(steps: &[HistoryEntry]) -> bool {
+    steps.iter().any(|step| step.comment.as_deref() == Some(COMMENT))
+}
+
 /// The first word of a step, without the classic builder's preface.
 fn instruction(step: &HistoryEntry) -> &str {
     let text = step.created_by.as_deref().unwrap_or_default();
@@ -73,7 +82,7 @@ pub(crate) fn of(config: &Config, created: Option<&str>) -> Vec<HistoryEntry> {
     let step = |line: String, empty_layer| HistoryEntry {
         created: created.map(str::to_owned),
         created_by: Some(line),
-        comment: Some("docker-slim".to_owned()),
+        comment: Some(COMMENT.to_owned()),
         author: None,
         empty_layer,
     };

@@ -9,9 +9,11 @@
 //! reader, at the latest with its last byte.
 
 mod blob;
+mod exchange;
 pub(crate) mod resolve;
 
 pub use blob::{BlobWriter, Verifying};
+pub use exchange::ExchangeError;
 pub use resolve::{Resolved, Selector};
 
 use crate::digest::Digest;
@@ -31,6 +33,8 @@ const INDEX: &str = "index.json";
 const BLOBS: &str = "blobs/sha256";
 /// Files on their way; each is locked by the process that writes it.
 const INCOMING: &str = ".incoming-";
+/// What was fetched of a blob by now.
+const PARTIAL: &str = ".partial-";
 
 /// An OCI layout on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,6 +242,26 @@ impl Layout {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed("remove", &path)(error)),
         }
+    }
+
+    /// Takes away what pulls that were broken off have fetched of blobs. The caller knows that none is under way.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn remove_partial(&self) -> Result<(), LayoutError> {
+        for entry in fs::read_dir(&self.root).map_err(failed("list", &self.root))? {
+            let entry = entry.map_err(failed("list", &self.root))?;
+            if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+                fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a blob may wait that a pull has begun to fetch.
+    #[must_use]
+    pub fn partial_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join(format!("{PARTIAL}{}", digest.hex()))
     }
 
     /// Every blob with its size, by digest.

@@ -39,7 +39,7 @@ pub use difference::{Aspect, TreeDifference};
 pub use digest::Digest;
 pub use import::{ImportError, Imported, import_archive};
 pub use layer::{Layer, LayerEntry};
-pub use layout::{Layout, LayoutError, Selector};
+pub use layout::{ExchangeError, Layout, LayoutError, Selector};
 pub use listing::{Listing, ListingBuilder};
 pub use local::{LocalError, LocalImage};
 pub use location::{Location, Stored};

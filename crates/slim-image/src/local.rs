@@ -153,6 +153,28 @@ impl LocalImage {
         Ok(Box::new(Checked::new(plain, layer.diff_id)))
     }
 
+    /// Bytes of the configuration and of all layers, as they are stored.
+    #[must_use]
+    pub fn stored_size(&self) -> u64 {
+        self.config_json.len() as u64 + self.layers.iter().map(|layer| layer.part.size()).sum::<u64>()
+    }
+
+    /// How a layer is stored.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    ///
+    /// # Panics
+    /// When there is no layer of that number.
+    pub fn layer_packing(&self, number: usize) -> io::Result<Packing> {
+        Ok(packing_of(&self.layers[number].start()?))
+    }
+
+    /// A layer's bytes as they are stored, checked where the source tells their digest.
+    pub(crate) fn stored_layer(&self, number: usize) -> io::Result<Box<dyn Read + Send + '_>> {
+        self.layers[number].stored()
+    }
+
     /// The image's files, its layers put over one another. Packed layers are unpacked to unnamed files.
     ///
     /// # Errors
@@ -399,7 +421,7 @@ fn write_file(output: &mut dyn Write, name: &str, size: u64, contents: &mut dyn 
 }
 
 /// The archive itself, or what it unpacks to.
-fn unpacked_archive(file: File, scratch: &Path) -> Result<File, ArchiveError> {
+pub(crate) fn unpacked_archive(file: File, scratch: &Path) -> Result<File, ArchiveError> {
     let mut start = Vec::new();
     let whole = Part::new(Arc::new(file.try_clone()?), Place { offset: 0, size: u64::MAX });
     whole.reader().take(4).read_to_end(&mut start)?;

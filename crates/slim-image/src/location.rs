@@ -7,7 +7,7 @@
 //! | `oci-archive:FILE[:NAME]` | in an OCI layout in a tar file |
 //! | `docker-archive:FILE[:NAME]` | in a file that `docker save` writes |
 //! | `dir:DIRECTORY` | in a directory as skopeo writes it |
-//! | `docker-daemon:NAME`, `podman:NAME`, `containerd:NAME` | held by that engine |
+//! | `docker-daemon:NAME`, `podman:NAME`, `containerd:NAME`, `embedded:NAME` | held by that engine |
 //! | `/path`, `./path`, `../path` | one of the above, found out by its contents; `:NAME` may follow |
 //! | anything else | a name or id: an engine's, else of a file or layout of that name, else a registry's |
 //!
@@ -45,6 +45,8 @@ pub enum EngineKind {
     Docker,
     Podman,
     Containerd,
+    /// The one of this program, with a store of its own.
+    Embedded,
 }
 
 /// An image in files of this machine.
@@ -115,6 +117,7 @@ impl FromStr for Location {
             })),
             "docker-daemon" => held(EngineKind::Docker, rest).map_err(|reason| refuse(&reason)),
             "podman" => held(EngineKind::Podman, rest).map_err(|reason| refuse(&reason)),
+            "embedded" => held(EngineKind::Embedded, rest).map_err(|reason| refuse(&reason)),
             "containerd" => held(EngineKind::Containerd, rest).map_err(|reason| refuse(&reason)),
             "containers-storage" => Err(refuse("an image that podman holds is written podman:NAME")),
             "http" | "https" if rest.starts_with("//") => {
@@ -254,6 +257,16 @@ impl EngineKind {
             Self::Docker => "docker-daemon",
             Self::Podman => "podman",
             Self::Containerd => "containerd",
+            Self::Embedded => "embedded",
+        }
+    }
+
+    /// What the engine calls itself.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            other => other.transport(),
         }
     }
 }
@@ -362,6 +375,7 @@ mod tests {
             "docker-daemon:a:1",
             "podman:a",
             "containerd:a",
+            "embedded:a:1",
             "./a",
         ] {
             assert_eq!(at(text).to_string(), text);

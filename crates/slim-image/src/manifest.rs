@@ -250,6 +250,13 @@ impl Descriptor {
                 .is_some_and(|platform| (&*platform.os, &*platform.architecture) == ("unknown", "unknown"))
     }
 
+    /// Whether it says of itself that it is something else than an image: a signature, a list of contents.
+    #[must_use]
+    pub fn is_artifact(&self) -> bool {
+        let is_image = |kind: &str| matches!(kind, media::CONFIG | media::DOCKER_CONFIG);
+        self.artifact_type.as_deref().is_some_and(|kind| !kind.is_empty() && !is_image(kind))
+    }
+
     /// Whether it is an index rather than a manifest, as far as its type says.
     #[must_use]
     pub fn is_index(&self) -> bool {
@@ -333,9 +340,9 @@ impl Index {
         }
     }
 
-    /// What is an image, or an index of images; what buildkit puts beside them is not.
+    /// What is an image, or an index of images; what buildkit puts beside them, signatures and the like are not.
     pub fn images(&self) -> impl Iterator<Item = &Descriptor> {
-        self.manifests.iter().filter(|descriptor| !descriptor.is_attestation())
+        self.manifests.iter().filter(|descriptor| !descriptor.is_attestation() && !descriptor.is_artifact())
     }
 
     /// The image for a platform: the nearest of those that say theirs; the only one, where it does not say.

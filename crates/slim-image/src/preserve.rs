@@ -9,7 +9,7 @@
 //! Whiteouts are not needed: whatever a lower layer keeps is a path of the image, and so a layer above that replaces it
 //! holds its last version. Invariant: the layers over one another are the kept entries, no more and no less.
 
-use crate::history::HistoryEntry;
+use crate::history::{self, HistoryEntry};
 use crate::layer::{Layer, LayerEntry, LayerError};
 use crate::path::ImagePath;
 use crate::tree::{Entry, ImageTree};
@@ -131,7 +131,7 @@ fn steps(history: &[HistoryEntry], holds: &[bool], has_top: bool) -> Vec<History
     if has_top {
         steps.push(HistoryEntry {
             created_by: Some("COPY directories of containers and changed files in /".to_owned()),
-            comment: Some("docker-slim".to_owned()),
+            comment: Some(history::COMMENT.to_owned()),
             ..HistoryEntry::default()
         });
     }

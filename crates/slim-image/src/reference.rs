@@ -29,6 +29,12 @@ impl Reference {
         Self { repository: format!("{}.slim", self.repository), tag: self.tag.clone(), digest: None }
     }
 
+    /// Whether it is a name that [`Reference::slim_name`] gives.
+    #[must_use]
+    pub fn is_slim_name(&self) -> bool {
+        self.repository.ends_with(".slim")
+    }
+
     /// What artifacts of this image are called: the repository with slashes and colons as dashes, without the tag and
     /// without the folder in which Podman puts what comes from no registry.
     #[must_use]

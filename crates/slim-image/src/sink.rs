@@ -211,26 +211,24 @@ impl PackedImage {
         write(&self.image.id().hex(), self.image.config_json())?;
         write("version", format!("{DIRECTORY_VERSION}1.1\n").as_bytes())?;
         write("manifest.json", &self.manifest_json)?;
-        self.remove_other_blobs(path)
-    }
-
-    /// What the image before this one had and this one has not.
-    fn remove_other_blobs(&self, path: &Path) -> Result<(), SinkError> {
-        let own: BTreeSet<String> = self.manifest.blobs().map(|blob| blob.digest.hex()).collect();
-        for entry in fs::read_dir(path).map_err(failed("list", path))? {
-            let entry = entry.map_err(failed("list", path))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_blob = format!("sha256:{name}").parse::<Digest>().is_ok();
-            if is_blob && !own.contains(&name) {
-                fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
-            }
-        }
-        Ok(())
+        remove_other_blobs(path, &self.manifest.blobs().map(|blob| blob.digest).collect())
     }
 }
 
+/// Removes from a directory of skopeo's what the image before this one had and this one has not.
+pub(crate) fn remove_other_blobs(path: &Path, own: &BTreeSet<Digest>) -> Result<(), SinkError> {
+    for entry in fs::read_dir(path).map_err(failed("list", path))? {
+        let entry = entry.map_err(failed("list", path))?;
+        let digest = format!("sha256:{}", entry.file_name().to_string_lossy()).parse::<Digest>();
+        if digest.is_ok_and(|digest| !own.contains(&digest)) {
+            fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
 /// A directory that holds something else than an image of skopeo's is left alone.
-fn refuse_other_directory(path: &Path) -> Result<(), SinkError> {
+pub(crate) fn refuse_other_directory(path: &Path) -> Result<(), SinkError> {
     let is_empty = match fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
@@ -279,7 +277,10 @@ fn write_header(output: &mut dyn Write, name: &str, size: u64) -> io::Result<()>
 }
 
 /// A file that appears whole or not at all.
-fn whole_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), SinkError> {
+pub(crate) fn whole_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), SinkError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::Builder::new()
         .prefix(".slim-")

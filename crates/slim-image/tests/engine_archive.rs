@@ -4,12 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that cannot run says why")]
 
+mod common;
+
+use common::source;
 use slim_image::collector::{Client, ServeOptions, serve};
 use slim_image::layer::{LayerEntry, write_layer};
 use slim_image::validate::validate;
-use slim_image::{
-    Config, Digest, Entry, ImagePath, ImageTree, Kind, MemoryTree, Reference, SlimImage, SourceImage,
-};
+use slim_image::{Config, Digest, Entry, ImagePath, ImageTree, Kind, MemoryTree, Reference, SlimImage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Cursor, Write};
@@ -66,24 +67,6 @@ struct Container(String);
 impl Drop for Container {
     fn drop(&mut self) {
         let _ = Command::new("docker").args(["rm", "-f", "-v", &self.0]).output();
-    }
-}
-
-fn source(config: Config) -> SourceImage {
-    SourceImage {
-        id: Digest::of("fat"),
-        reference: "fat".to_owned(),
-        tags: vec![],
-        digests: vec![],
-        architecture: "amd64".to_owned(),
-        variant: None,
-        os: "linux".to_owned(),
-        os_version: None,
-        created: Some("2024-05-06T07:08:09Z".to_owned()),
-        author: Some("someone".to_owned()),
-        size: 0,
-        config,
-        layer_diff_ids: vec![],
     }
 }
 

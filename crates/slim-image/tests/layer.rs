@@ -1,6 +1,9 @@
 //! What is written to a layer is what any reader of tar streams finds in it.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod common;
+
+use common::source;
 use proptest::prelude::*;
 use slim_image::layer::{LayerEntry, LayerError, write_layer, write_layer_to};
 use slim_image::validate::validate;
@@ -33,28 +36,15 @@ fn names(bytes: &[u8]) -> Vec<(String, tar::EntryType)> {
         .collect()
 }
 
-fn source(config: Config) -> SourceImage {
-    SourceImage {
-        id: Digest::of("fat"),
-        reference: "fat".to_owned(),
-        tags: vec!["fat:latest".to_owned()],
-        digests: vec![],
-        architecture: "arm".to_owned(),
-        variant: Some("v7".to_owned()),
-        os: "linux".to_owned(),
-        os_version: None,
-        created: Some("2024-05-06T07:08:09Z".to_owned()),
-        author: None,
-        size: 0,
-        config,
-        layer_diff_ids: vec![],
-    }
-}
-
 fn image(tree: &dyn ImageTree, created: Option<&str>) -> (SlimImage, Vec<u8>) {
     let config = Config { entrypoint: vec!["/a".to_owned()], ..Config::default() };
     let layer = write_layer(tree, &all(tree), tempfile::NamedTempFile::new().unwrap()).unwrap();
-    let image = SlimImage::new(&source(config.clone()), config, layer, created.map(str::to_owned));
+    let source = SourceImage {
+        architecture: "arm".to_owned(),
+        variant: Some("v7".to_owned()),
+        ..source(config.clone())
+    };
+    let image = SlimImage::new(&source, config, layer, created.map(str::to_owned));
     let mut bytes = Vec::new();
     image.write_to(&mut bytes, &[]).unwrap();
     (image, bytes)

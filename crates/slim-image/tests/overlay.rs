@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![expect(clippy::print_stdout, reason = "says why a test is skipped")]
 
+mod common;
+
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
 use slim_image::preserve::{SharedTree, preserve};
 use slim_image::{
-    Config, Digest, ImagePath, ImageTree, Kind, LayerEntry, OverlayError, OverlayTree, SavedTree, SlimImage,
-    SourceImage, TreeError, validate,
+    Config, ImagePath, ImageTree, Kind, LayerEntry, OverlayError, OverlayTree, SavedTree, SlimImage,
+    TreeError, validate,
 };
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -361,24 +363,6 @@ fn make(layer: &Layer, path: &str, change: &Change) {
     }
 }
 
-fn source() -> SourceImage {
-    SourceImage {
-        id: Digest::of("fat"),
-        reference: "fat".to_owned(),
-        tags: vec![],
-        digests: vec![],
-        architecture: "amd64".to_owned(),
-        variant: None,
-        os: "linux".to_owned(),
-        os_version: None,
-        created: Some("2024-01-01T00:00:00Z".to_owned()),
-        author: None,
-        size: 5,
-        config: Config { cmd: vec!["x".to_owned()], ..Config::default() },
-        layer_diff_ids: vec![],
-    }
-}
-
 /// A path's kind, mode, time, and contents or target.
 type Told = BTreeMap<ImagePath, (&'static str, u32, i64, Vec<u8>)>;
 
@@ -483,7 +467,7 @@ proptest! {
         expected.retain(|path, _| kept.iter().any(|kept| kept.path == *path));
         let merged: SharedTree = merged;
         let preserved = preserve(&merged, &alone, &kept, shared, &[]).unwrap();
-        let source = source();
+        let source = common::source(Config { cmd: vec!["x".to_owned()], ..Config::default() });
         let config = source.config.clone();
         let image = SlimImage::of_layers(&source, config, preserved.layers, preserved.history, None);
         let mut file = tempfile::tempfile().unwrap();

@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that cannot run says why")]
 
+mod common;
+
 use slim_image::layer::{LayerEntry, write_layer};
 use slim_image::location::{Location, Stored};
 use slim_image::validate::validate;
 use slim_image::{
     Config, Digest, ImageTree, Kind, Layout, LocalImage, MemoryTree, PackedImage, Packing, Reference,
-    Selector, SinkError, SlimImage, SourceImage,
+    Selector, SinkError, SlimImage,
 };
 use std::fs::{self, File};
 use std::num::NonZero;
@@ -39,21 +41,7 @@ fn image(tree: &MemoryTree) -> Arc<SlimImage> {
     let entries: Vec<LayerEntry> =
         tree.walk().map(|(path, entry)| LayerEntry { path: path.clone(), entry: entry.clone() }).collect();
     let layer = write_layer(tree, &entries, tempfile::NamedTempFile::new().unwrap()).unwrap();
-    let source = SourceImage {
-        id: Digest::of("fat"),
-        reference: "fat".to_owned(),
-        tags: vec![],
-        digests: vec![],
-        architecture: "amd64".to_owned(),
-        variant: None,
-        os: "linux".to_owned(),
-        os_version: None,
-        created: Some("2024-01-01T00:00:00Z".to_owned()),
-        author: None,
-        size: 5,
-        config: Config { cmd: vec!["/usr/bin/tool".to_owned()], ..Config::default() },
-        layer_diff_ids: vec![],
-    };
+    let source = common::source(Config { cmd: vec!["/usr/bin/tool".to_owned()], ..Config::default() });
     Arc::new(SlimImage::new(&source, source.config.clone(), layer, None))
 }
 

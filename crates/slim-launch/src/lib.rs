@@ -2,14 +2,14 @@
 //! own program runs; and the policy file that it reads.
 //!
 //! The launcher is a static binary of its own without `std`, compiled by `build.rs` from the folder `launch`; this library
-//! holds it ([`BINARY`]) and writes what it reads ([`PolicyFile`]). Invariant: the format has one description
+//! holds it ([`BINARY`]) and writes what it reads ([`LaunchFile`]). Invariant: the format has one description
 //! ([`mod@format`]), which both sides are compiled from.
 #![forbid(unsafe_code)]
 
 pub mod format;
-mod policy_file;
+mod launch_file;
 
-pub use policy_file::{FileRules, Instruction, Machine, PolicyFile, PolicyFileError};
+pub use launch_file::{FileRules, Instruction, LaunchFile, LaunchFileError, Machine};
 
 /// The launcher for the kind of machine that this program runs on: a static ELF file.
 pub const BINARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/launch"));

@@ -8,7 +8,7 @@
 )]
 
 use slim_launch::format::right;
-use slim_launch::{BINARY, FileRules, Instruction, Machine, PolicyFile};
+use slim_launch::{BINARY, FileRules, Instruction, LaunchFile, Machine};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ impl Place {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn policy(&self, policy: &PolicyFile) {
+    fn policy(&self, policy: &LaunchFile) {
         fs::write(self.path("policy"), policy.to_bytes().unwrap()).unwrap();
     }
 
@@ -84,20 +84,20 @@ fn told(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8(text).unwrap())
 }
 
-fn filtering(calls: &[i64]) -> PolicyFile {
-    PolicyFile { set_no_new_privileges: true, filter: all_but(calls), ..PolicyFile::new(Machine::host()) }
+fn filtering(calls: &[i64]) -> LaunchFile {
+    LaunchFile { set_no_new_privileges: true, filter: all_but(calls), ..LaunchFile::new(Machine::host()) }
 }
 
 /// Grants what programs of this machine need to run, and these paths besides.
-fn ruling(grants: &[(&Path, u64)]) -> PolicyFile {
+fn ruling(grants: &[(&Path, u64)]) -> LaunchFile {
     let system = right::READ_FILE | right::READ_DIRECTORY | right::EXECUTE;
     let usual = ["/usr", "/bin", "/lib", "/lib64", "/dev"].map(|path| (path.as_bytes().to_vec(), system));
     let grants = grants.iter().map(|(path, rights)| (path.to_str().unwrap().as_bytes().to_vec(), *rights));
     let rules = usual.into_iter().chain(grants).collect();
-    PolicyFile {
+    LaunchFile {
         set_no_new_privileges: true,
         file_rules: Some(FileRules { handled: right::ALL, rules, required: true }),
-        ..PolicyFile::new(Machine::host())
+        ..LaunchFile::new(Machine::host())
     }
 }
 
@@ -186,17 +186,17 @@ fn a_policy_that_is_missing_damaged_or_for_another_machine_runs_nothing() {
     refuses("damaged");
     fs::write(place.path("policy"), vec![0; (1 << 20) + 1]).unwrap();
     refuses("no policy");
-    fs::write(place.path("policy"), PolicyFile::new(Machine::Arm64).to_bytes().unwrap()).unwrap();
+    fs::write(place.path("policy"), LaunchFile::new(Machine::Arm64).to_bytes().unwrap()).unwrap();
     refuses("another kind of machine");
     let nonsense = vec![instruction(0xffff, 0, 0, 0)];
-    place.policy(&PolicyFile { filter: nonsense, ..filtering(&[]) });
+    place.policy(&LaunchFile { filter: nonsense, ..filtering(&[]) });
     refuses("install the filter: invalid argument");
 }
 
 #[test]
 fn without_no_new_privileges_and_capability_it_says_what_it_needs() {
     let place = Place::new();
-    place.policy(&PolicyFile { set_no_new_privileges: false, ..filtering(&OWNERS) });
+    place.policy(&LaunchFile { set_no_new_privileges: false, ..filtering(&OWNERS) });
     let run = |privileges: &[&str]| {
         let policy = format!("--policy={}", place.path("policy").display());
         // Root by number without the one capability, which a container has not either.
@@ -266,7 +266,7 @@ fn file_rules_and_filter_hold_together_and_check_tells_of_both() {
         return;
     }
     let place = Place::new();
-    place.policy(&PolicyFile { filter: all_but(&OWNERS), ..ruling(&[(place.folder.path(), right::ALL)]) });
+    place.policy(&LaunchFile { filter: all_but(&OWNERS), ..ruling(&[(place.folder.path(), right::ALL)]) });
     let script = "touch $1/f && ! chown 0 $1/f && ! cat /etc/passwd && echo held";
     let (code, text) =
         told(&place.launch(&["sh", "-c", script, "sh", place.folder.path().to_str().unwrap()]));
@@ -290,7 +290,7 @@ fn in_the_programs_place_it_becomes_the_program_that_the_policy_names() {
     place.install("root/bin/launch");
     let folder = place.path("root/.docker-slim");
     fs::create_dir(&folder).unwrap();
-    let policy = |program: Option<&str>| PolicyFile {
+    let policy = |program: Option<&str>| LaunchFile {
         program: program.map(|path| path.as_bytes().to_vec()),
         ..filtering(&OWNERS)
     };

@@ -7,6 +7,7 @@
 //! named. Permissions: `r` read or list, `w` write, make, remove, `m` map executable, `ix` run under this same profile,
 //! `k` lock, `l` be the new name of a hard link.
 
+mod names;
 mod network;
 mod pattern;
 mod rules;
@@ -80,11 +81,7 @@ pub fn apparmor(trace: &Trace, inputs: &Inputs) -> String {
         "Capabilities that the container had; which ones were used is not known.",
         &capabilities(inputs),
     );
-    write_lines(&mut text, "Its own processes, and signals from the engine.", &peers(&name));
-    if makes_mounts(trace) {
-        let mounting = ["mount,", "pivot_root,", "remount,", "umount,"].map(str::to_owned);
-        write_lines(&mut text, "It mounted while it was observed.", &BTreeSet::from(mounting));
-    }
+    write_lines(&mut text, "Its own processes, and signals from the engine.", &peers(trace, &name));
     text.push_str(BASICS);
     write_lines(&mut text, "Mounts and volumes: what they hold is not the image's.", &mounts(trace));
     write_lines(&mut text, "The image's files, and those that the program made.", &files(trace, inputs));
@@ -111,9 +108,13 @@ fn capabilities(inputs: &Inputs) -> BTreeSet<String> {
         .collect()
 }
 
-fn peers(name: &str) -> BTreeSet<String> {
+/// Reading what /proc tells of one's own processes is asked as ptrace's `read`, and no trace shows it; tracing is allowed
+/// to who was seen to trace.
+fn peers(trace: &Trace, name: &str) -> BTreeSet<String> {
+    let traces = calls(trace, &["ptrace", "process_vm_readv", "process_vm_writev"]);
+    let ptrace = if traces { "read, readby, trace, tracedby" } else { "read, readby" };
     BTreeSet::from([
-        format!("ptrace (read, readby, trace, tracedby) peer={name},"),
+        format!("ptrace ({ptrace}) peer={name},"),
         format!("signal (receive, send) peer={name},"),
         "signal (receive) peer=crun,".to_owned(),
         "signal (receive) peer=runc,".to_owned(),
@@ -121,11 +122,11 @@ fn peers(name: &str) -> BTreeSet<String> {
     ])
 }
 
-fn makes_mounts(trace: &Trace) -> bool {
+/// Whether a process of the program called one of these and was let.
+fn calls(trace: &Trace, names: &[&str]) -> bool {
     let of_program = |phase| matches!(phase, Phase::Startup | Phase::Exercise | Phase::Shutdown);
-    trace.system_calls.iter().filter(|record| of_program(record.phase)).any(|record| {
-        ["mount", "umount2", "umount", "pivot_root"].iter().any(|call| record.calls.contains(*call))
-    })
+    let records = trace.system_calls.iter().filter(|record| of_program(record.phase));
+    records.into_iter().any(|record| names.iter().any(|name| record.calls.contains(*name)))
 }
 
 /// Volumes and binds may be read, written and locked in; what lies there is not run or mapped unless it was seen.

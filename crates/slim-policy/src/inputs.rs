@@ -1,5 +1,7 @@
 //! What a policy is made from beside the trace: plain values, so that this crate knows neither engine nor keep rules.
 
+use crate::mode::Mode;
+use crate::possible::PossibleCalls;
 use slim_image::ImagePath;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,8 +39,12 @@ pub struct Inputs {
     pub engine_filter: EngineFilter,
     /// The user that the image or the caller names; `None` where nobody does.
     pub user: Option<String>,
-    /// Whether more is kept than was observed: then the calls that go with those seen are allowed, too.
-    pub beyond_the_observed: bool,
+    /// How much the seccomp profile allows.
+    pub mode: Mode,
+    /// Whether calls are restricted to the arguments that were seen, where those matter.
+    pub filter_arguments: bool,
+    /// What the kept programs can do; `None` where nobody looked.
+    pub possible: Option<PossibleCalls>,
     /// Calls that verification found refused and that the program may make: each with the round of repair.
     pub repaired: BTreeMap<String, u32>,
 }
@@ -84,7 +90,9 @@ impl Inputs {
             capabilities: DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect(),
             engine_filter: EngineFilter::Default,
             user: None,
-            beyond_the_observed: false,
+            mode: Mode::default(),
+            filter_arguments: false,
+            possible: None,
             repaired: BTreeMap::new(),
         }
     }

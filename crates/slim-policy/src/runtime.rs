@@ -4,6 +4,7 @@
 //! machine. A set is only added by tracing that runtime; one that could not be traced is left out. All sets are allowed
 //! together, so that a profile works on hosts with another runtime than the one that it was made on.
 
+use crate::system_calls::ALWAYS;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -22,21 +23,36 @@ pub struct RuntimeSet {
     pub provenance: serde_json::Value,
     /// Each call with the ways of starting a container in which it was seen.
     pub system_calls: BTreeMap<String, BTreeSet<String>>,
-    /// What the runtime's own language may call at any time (memory, scheduling), seen or not: too rare and too dependent
-    /// on timing for a trace to be complete.
+    /// What the runtime's own language may call at any time (memory, scheduling), seen or not, and cannot go on without:
+    /// too rare and too dependent on timing for a trace to be complete.
     #[serde(default)]
     pub language_calls: BTreeSet<String>,
+    /// What it may call as well and goes on without: such a call is refused, and nothing comes of it.
+    #[serde(default)]
+    pub survived_calls: BTreeSet<String>,
 }
 
 impl RuntimeSet {
-    /// Every call of the set.
+    /// Every call that must be allowed.
     pub fn calls(&self) -> impl Iterator<Item = &str> {
         self.system_calls.keys().chain(&self.language_calls).map(String::as_str)
     }
+
+    /// Whether it is no runtime but an init that engines put before the program (`docker run --init`).
+    #[must_use]
+    pub fn is_init(&self) -> bool {
+        self.runtime == "docker-init"
+    }
 }
 
-const FILES: [&str; 2] =
-    [include_str!("../runtimes/docker-init-0.19.0.json"), include_str!("../runtimes/runc-1.1.5.json")];
+/// How many calls a profile holds for runtimes' sake at most.
+pub const MOST_RUNTIME_CALLS: usize = 30;
+
+const FILES: [&str; 3] = [
+    include_str!("../runtimes/crun-1.8.1.json"),
+    include_str!("../runtimes/docker-init-0.19.0.json"),
+    include_str!("../runtimes/runc-1.1.5.json"),
+];
 
 static SETS: LazyLock<Vec<RuntimeSet>> = LazyLock::new(|| {
     FILES
@@ -45,15 +61,45 @@ static SETS: LazyLock<Vec<RuntimeSet>> = LazyLock::new(|| {
         .collect()
 });
 
+/// By call: the runtimes that need it, with their versions.
+type RuntimeCalls = BTreeMap<&'static str, BTreeSet<(String, String)>>;
+
+static CALLS: LazyLock<RuntimeCalls> = LazyLock::new(|| {
+    let mut calls = RuntimeCalls::new();
+    for set in SETS.iter().filter(|set| !set.is_init()) {
+        let is_its_own = |call: &&str| !NEVER.contains(call) && !ALWAYS.contains(call);
+        for call in set.calls().filter(is_its_own) {
+            calls.entry(call).or_default().insert((set.runtime.clone(), set.runtime_version.clone()));
+        }
+    }
+    calls
+});
+
 /// The known sets, by name and version.
 #[must_use]
 pub fn runtime_sets() -> &'static [RuntimeSet] {
     &SETS
 }
 
+/// What every profile allows so that a container starts under any of the known runtimes: at most
+/// [`MOST_RUNTIME_CALLS`], and none of those that every program is allowed anyway.
+#[must_use]
+pub fn runtime_calls() -> &'static RuntimeCalls {
+    &CALLS
+}
+
+/// What an init before the program calls, each with its set.
+pub(crate) fn init_calls() -> impl Iterator<Item = (&'static str, &'static RuntimeSet)> {
+    SETS.iter().filter(|set| set.is_init()).flat_map(|set| set.calls().map(move |call| (call, set)))
+}
+
+/// Whether it is known that a runtime makes this call, needed or not.
+pub(crate) fn is_known_of_a_runtime(call: &str) -> bool {
+    SETS.iter().any(|set| set.calls().any(|known| known == call) || set.survived_calls.contains(call))
+}
+
 /// Runtimes of which there is no set, with why: a report names them, since a profile may not let a container start there.
-pub const UNTRACED_RUNTIMES: [(&str, &str); 4] = [
-    ("crun", "1.8.1, what Debian 12 has, refuses the hybrid cgroup layout of the machine that traced"),
+pub const UNTRACED_RUNTIMES: [(&str, &str); 3] = [
     ("runc 1.2 and later", "not packaged for the machine that traced"),
     ("youki", "not packaged for the machine that traced"),
     ("gVisor", "it applies a seccomp profile inside its own kernel, where there is nothing to trace"),
@@ -96,6 +142,12 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn all_runtimes_together_need_few_calls() {
+        let calls: Vec<&str> = runtime_calls().keys().copied().collect();
+        assert!(calls.len() <= MOST_RUNTIME_CALLS, "{}: {calls:?}", calls.len());
     }
 
     #[test]

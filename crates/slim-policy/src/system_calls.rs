@@ -1,19 +1,24 @@
 //! Which system calls the slim image may make, each with the reason.
 //!
 //! Invariants: a call is either allowed or refused, never both; one that only ever failed is never allowed on the
-//! program's account; mount, pivot_root, umount2 and setns are never allowed on the runtime's account.
+//! program's account; mount, pivot_root, umount2 and setns are never allowed on the runtime's account. Strict allows
+//! exactly what was observed, what runtimes need and what every program needs; each mode allows what the one before does.
 
+use crate::arguments::restriction;
+use crate::engine_default::{allowed_by_default, default_calls, exists};
 use crate::fallback::{FALLBACKS, SAME_PURPOSE};
 use crate::inputs::{EngineFilter, Inputs};
-use crate::related::related;
-use crate::runtime::{NEVER, runtime_sets};
-use serde::Serialize;
-use slim_trace::{Abi, Phase, Trace, TracedPath};
+use crate::mode::Mode;
+use crate::policy::{Allowed, Architecture, Because, Condition, Errno, Policy, Refused, RefusedBecause};
+use crate::relatives::{Ground, relatives, room};
+use crate::runtime::{NEVER, init_calls, is_known_of_a_runtime, runtime_calls};
+use crate::seen::Seen;
+use slim_trace::{Abi, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the program cannot do without although no trace shows it: the kernel's own returns from signals and sleeps, the
 /// end of a process, and the calls that the vDSO makes when its clock source cannot be read in user space.
-const ALWAYS: [&str; 8] = [
+pub(crate) const ALWAYS: [&str; 8] = [
     "clock_gettime",
     "exit",
     "exit_group",
@@ -27,178 +32,50 @@ const ALWAYS: [&str; 8] = [
 /// The same for 32-bit programs.
 const ALWAYS_32_BIT: [&str; 2] = ["clock_gettime64", "sigreturn"];
 
+/// What every program is allowed, on any machine.
+#[must_use]
+pub fn always_needed() -> &'static [&'static str] {
+    &ALWAYS
+}
+
 /// AF_VSOCK of socket(2).
 const FAMILY_VSOCK: u16 = 40;
 
-/// What is allowed and what is refused with another errno than the profile's default (EPERM).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Policy {
-    pub architecture: Architecture,
-    /// Sorted by name; no name twice.
-    pub allowed: Vec<Allowed>,
-    /// Sorted by name; no name twice, and none that is allowed.
-    pub refused: Vec<Refused>,
-    /// Calls that were made but have no name (`#N`), which no profile can express.
-    pub inexpressible: BTreeSet<String>,
-}
-
-/// The machine that the profile is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Architecture {
-    /// `sub_x86`: 32-bit calls are made; `sub_x32`: x32 calls are. Without them such a call kills the program.
-    Amd64 { sub_x86: bool, sub_x32: bool },
-    /// arm64; the observer tells no 32-bit calls apart there yet.
-    Arm64,
-}
-
-/// A call that may be made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Allowed {
-    pub system_call: String,
-    /// Never empty.
-    pub because: BTreeSet<Because>,
-    /// `None`: with any arguments.
-    pub condition: Option<Condition>,
-}
-
-/// Why a call may be made.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Because {
-    /// This program of the image made it; `None` where the observer could not tell which one.
-    Program { executable: Option<TracedPath>, phases: BTreeSet<Phase> },
-    /// A libc falls back to it where the other call, which the program made, is not there.
-    Fallback { of: String },
-    /// It goes with calls that the program made: a route, an error or a libc that this run did not show may need it.
-    Related { purpose: &'static str },
-    /// The container runtime was seen to make it under its own filter, and no known set has it.
-    RuntimeSeen,
-    /// A runtime is known to make it under its own filter.
-    RuntimeSet { runtime: String, version: String },
-    /// The kernel or the vDSO makes it on any program's behalf.
-    Always,
-    /// The slim program was refused it during verification; the engine's own profile allowed it to the fat one.
-    Repaired { round: u32 },
-    /// `docker-slim launch` makes it before it becomes the program.
-    Launcher,
-}
-
-/// What the engine's default filter asks of a call's arguments. Seen under that filter, nothing else was seen. Source:
-/// moby's `profiles/seccomp/default_linux.go`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Condition {
-    /// clone without any of the flags that make namespaces.
-    NoNewNamespaces,
-    /// personality as PER_LINUX or PER_LINUX32, each also with UNAME26, and as a query.
-    UsualPersonalities,
-    /// socket of any family but AF_VSOCK, which reaches beyond the container.
-    NoVirtualMachineSockets,
-}
-
-/// A call that is refused and of which there is something to say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refused {
-    pub system_call: String,
-    pub errno: Errno,
-    pub because: RefusedBecause,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Errno {
-    Eperm,
-    Enosys,
-}
-
-/// Why a call is refused with this errno.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RefusedBecause {
-    /// These programs made it and were refused each time, with this errno.
-    OnlyEverRefused { programs: BTreeSet<TracedPath> },
-    /// It was not needed; callers that see ENOSYS make these calls instead, or do without.
-    HasFallback { instead: Vec<String> },
-}
-
-/// What the programs of a trace did, call by call.
-#[derive(Default)]
-struct Seen {
-    /// Who made it, and in which phases.
-    made: BTreeMap<String, BTreeMap<Option<TracedPath>, BTreeSet<Phase>>>,
-    /// Who was refused, and with what.
-    denied: BTreeMap<String, (BTreeSet<TracedPath>, BTreeSet<String>)>,
-    runtime: BTreeSet<String>,
-    abis: BTreeSet<Abi>,
-}
-
-impl Seen {
-    fn of(trace: &Trace) -> Self {
-        let mut seen = Self::default();
-        for record in &trace.system_calls {
-            match record.phase {
-                Phase::Runtime => {}
-                Phase::RuntimeFiltered => seen.runtime.extend(record.calls.iter().cloned()),
-                Phase::Startup | Phase::Exercise | Phase::Shutdown => seen.add(trace, record),
-            }
-        }
-        seen
-    }
-
-    fn add(&mut self, trace: &Trace, record: &slim_trace::SystemCalls) {
-        let executable = trace.process(record.process).and_then(|process| process.executable.clone());
-        if !record.calls.is_empty() || !record.denied.is_empty() {
-            self.abis.insert(record.abi);
-        }
-        for call in &record.calls {
-            let by = self.made.entry(call.clone()).or_default();
-            by.entry(executable.clone()).or_default().insert(record.phase);
-        }
-        for (call, errors) in &record.denied {
-            let (programs, seen) = self.denied.entry(call.clone()).or_default();
-            programs.extend(executable.clone());
-            seen.extend(errors.iter().cloned());
-        }
-    }
-
-    fn only_ever_refused(&self, call: &str) -> bool {
-        self.denied.contains_key(call) && !self.made.contains_key(call)
-    }
-
-    fn tried(&self, call: &str) -> bool {
-        self.made.contains_key(call) || self.denied.contains_key(call)
-    }
-}
+/// Every call to allow, with why.
+type Reasons = BTreeMap<String, BTreeSet<Because>>;
 
 /// Decides which system calls the slim image may make.
 #[must_use]
 pub fn decide(trace: &Trace, inputs: &Inputs) -> Policy {
     let seen = Seen::of(trace);
     let architecture = architecture(trace, inputs, &seen);
-    let mut reasons = reasons(&seen, architecture);
-    if inputs.beyond_the_observed {
-        for (call, purpose) in related(|call| seen.made.contains_key(call)) {
-            if !seen.only_ever_refused(call) {
-                reasons.entry(call.to_owned()).or_default().insert(Because::Related { purpose });
-            }
-        }
+    let mut reasons = needed(&seen, architecture, inputs);
+    if inputs.mode >= Mode::Balanced {
+        add_relatives(&mut reasons, &seen, architecture, inputs);
     }
-    for (call, round) in &inputs.repaired {
-        reasons.entry(call.clone()).or_default().insert(Because::Repaired { round: *round });
+    if inputs.mode == Mode::Broad {
+        add_possible(&mut reasons, &seen, architecture, inputs);
     }
     let inexpressible: BTreeSet<String> =
         reasons.keys().filter(|call| call.starts_with('#')).cloned().collect();
     reasons.retain(|call, _| !call.starts_with('#'));
     let refused = refused(&seen, &reasons, architecture);
+    // A restriction holds for all binary interfaces, and values were seen of the 64-bit one alone.
+    let has_one_interface = !matches!(
+        architecture,
+        Architecture::Amd64 { sub_x86: true, .. } | Architecture::Amd64 { sub_x32: true, .. }
+    );
     let allowed = reasons
         .into_iter()
         .map(|(system_call, because)| {
-            let condition = condition(&system_call, &because, trace, inputs);
+            let restricted = (inputs.filter_arguments && has_one_interface)
+                .then(|| restriction(&system_call, &because, trace))
+                .flatten();
+            let condition = restricted.or_else(|| condition(&system_call, &because, trace, inputs));
             Allowed { system_call, because, condition }
         })
         .collect();
-    Policy { architecture, allowed, refused, inexpressible }
+    Policy { mode: inputs.mode, architecture, allowed, refused, inexpressible }
 }
 
 fn architecture(trace: &Trace, inputs: &Inputs, seen: &Seen) -> Architecture {
@@ -211,9 +88,9 @@ fn architecture(trace: &Trace, inputs: &Inputs, seen: &Seen) -> Architecture {
     }
 }
 
-/// Every call to allow, with why.
-fn reasons(seen: &Seen, architecture: Architecture) -> BTreeMap<String, BTreeSet<Because>> {
-    let mut reasons: BTreeMap<String, BTreeSet<Because>> = BTreeMap::new();
+/// What was observed, what runtimes need, what every program needs, and what a repair found: no mode goes below.
+fn needed(seen: &Seen, architecture: Architecture, inputs: &Inputs) -> Reasons {
+    let mut reasons = Reasons::new();
     let mut add = |call: &str, because: Because| {
         reasons.entry(call.to_owned()).or_default().insert(because);
     };
@@ -222,29 +99,65 @@ fn reasons(seen: &Seen, architecture: Architecture) -> BTreeMap<String, BTreeSet
             add(call, Because::Program { executable: executable.clone(), phases: phases.clone() });
         }
     }
-    let table = FALLBACKS.iter().filter_map(|row| Some((row.call, *row.instead.first()?)));
-    for (call, instead) in table.chain(SAME_PURPOSE.iter().copied()) {
-        if seen.tried(call) && !seen.only_ever_refused(instead) {
-            add(instead, Because::Fallback { of: call.to_owned() });
-        }
-    }
     // Which calls a runtime was seen to make changes from run to run (signals, memory): what a set has says it all.
-    let in_a_set: BTreeSet<&str> = runtime_sets().iter().flat_map(|set| set.calls()).collect();
-    let is_new = |call: &&String| !NEVER.contains(&call.as_str()) && !in_a_set.contains(call.as_str());
+    let is_new = |call: &&String| !NEVER.contains(&call.as_str()) && !is_known_of_a_runtime(call);
     for call in seen.runtime.iter().filter(is_new) {
         add(call, Because::RuntimeSeen);
     }
-    for set in runtime_sets() {
-        for call in set.calls().filter(|call| !NEVER.contains(call)) {
-            let (runtime, version) = (set.runtime.clone(), set.runtime_version.clone());
-            add(call, Because::RuntimeSet { runtime, version });
+    for (call, sets) in runtime_calls() {
+        for (runtime, version) in sets {
+            add(call, Because::RuntimeSet { runtime: runtime.clone(), version: version.clone() });
         }
     }
     let sub_x86 = matches!(architecture, Architecture::Amd64 { sub_x86: true, .. });
     for call in ALWAYS.iter().chain(ALWAYS_32_BIT.iter().filter(|_| sub_x86)) {
         add(call, Because::Always);
     }
+    for (call, round) in &inputs.repaired {
+        add(call, Because::Repaired { round: *round });
+    }
     reasons
+}
+
+/// What libc falls back to and what an init in front calls, then the other relatives, as many as there is room for.
+fn add_relatives(reasons: &mut Reasons, seen: &Seen, architecture: Architecture, inputs: &Inputs) {
+    let made: BTreeSet<&str> = seen.made.keys().map(String::as_str).collect();
+    let refused: BTreeSet<&str> =
+        seen.denied.keys().map(String::as_str).filter(|call| seen.only_ever_refused(call)).collect();
+    let allowed: BTreeSet<&str> = reasons.keys().map(String::as_str).collect();
+    let possible = inputs.possible.as_ref();
+    let ground = Ground { made: &made, refused: &refused, allowed: &allowed, possible, architecture };
+    let table = FALLBACKS.iter().filter_map(|row| Some((row.call, *row.instead.first()?)));
+    let fallbacks = table
+        .chain(SAME_PURPOSE.iter().copied())
+        .filter(|(call, _)| seen.tried(call))
+        .map(|(call, instead)| (instead.to_owned(), Because::Fallback { of: call.to_owned() }));
+    let init = init_calls().map(|(call, set)| {
+        let (runtime, version) = (set.runtime.clone(), set.runtime_version.clone());
+        (call.to_owned(), Because::RuntimeSet { runtime, version })
+    });
+    for (call, because) in relatives(&ground, fallbacks.chain(init), room(allowed.len())) {
+        reasons.entry(call).or_default().insert(because);
+    }
+}
+
+/// All that the kept programs can do, bounded by what Docker allows every container; where that is not known, the bound.
+fn add_possible(reasons: &mut Reasons, seen: &Seen, architecture: Architecture, inputs: &Inputs) {
+    let may =
+        |call: &str| allowed_by_default(call) && exists(call, architecture) && !seen.only_ever_refused(call);
+    let Some(possible) = &inputs.possible else {
+        for call in
+            default_calls().filter(|call| may(call) && !reasons.contains_key(*call)).collect::<Vec<_>>()
+        {
+            reasons.entry(call.to_owned()).or_default().insert(Because::EngineDefault);
+        }
+        return;
+    };
+    for (call, way) in possible.calls.iter().filter(|(call, _)| may(call)) {
+        if !reasons.contains_key(call) {
+            reasons.entry(call.clone()).or_default().insert(Because::Possible { way: way.clone() });
+        }
+    }
 }
 
 /// What the engine's default filter asked of the arguments, where the call was seen under that filter or is allowed on

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{calls, process};
-use slim_policy::{Inputs, decide};
+use slim_policy::{Inputs, Mode, decide};
 use slim_trace::{Phase, Trace};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -155,6 +155,12 @@ impl Bench {
         Some(Self { folder, image, profile, trace })
     }
 
+    /// Puts the profile of another mode in place of the balanced one.
+    fn set_mode(&self, mode: Mode) {
+        let inputs = Inputs { mode, ..Inputs::new("app") };
+        std::fs::write(&self.profile, decide(&self.trace, &inputs).seccomp_json()).unwrap();
+    }
+
     fn run_under(&self, profile: &Path, options: &[&str], mode: &str) -> Output {
         let seccomp = format!("seccomp={}", profile.display());
         let start = ["run", "--network", "none", "--security-opt", &seccomp];
@@ -200,15 +206,20 @@ fn a_container_starts_and_works_under_its_profile_in_every_way() {
         &["--cap-drop", "ALL"],
         &["--read-only", "--workdir", "/tmp/deep"],
     ];
-    for options in ways {
-        assert_eq!(bench.run(options, "work"), "works", "{options:?}");
+    for mode in Mode::ALL {
+        bench.set_mode(mode);
+        // An init that was not observed is one of the relatives.
+        for options in ways.iter().filter(|options| mode > Mode::Strict || !options.contains(&"--init")) {
+            assert_eq!(bench.run(options, "work"), "works", "{mode}: {options:?}");
+        }
     }
 }
 
 #[test]
 fn exec_health_check_and_stop_work_under_the_profile() {
     let Some(bench) = Bench::new("exec") else { return };
-    for options in [&[][..], &["--init"]] {
+    for (mode, options) in [(Mode::Strict, &[][..]), (Mode::Balanced, &["--init"])] {
+        bench.set_mode(mode);
         let output = bench.run_under(&bench.profile, &[&["--detach"], options].concat(), "serve");
         let container = Running(String::from_utf8(output.stdout).unwrap().trim().to_owned());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -235,6 +246,7 @@ fn exec_health_check_and_stop_work_under_the_profile() {
 #[test]
 fn what_was_not_observed_is_refused_and_what_has_a_fallback_is_not_there() {
     let Some(bench) = Bench::new("refuse") else { return };
+    bench.set_mode(Mode::Strict);
     let answers = bench.run(&[], "try");
     let expected = "mkdirat EPERM\nclone3 ENOSYS\nopenat2 ENOSYS\nclone-newuser EPERM\nsethostname EPERM";
     assert_eq!(answers, expected);

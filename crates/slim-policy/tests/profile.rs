@@ -1,7 +1,7 @@
 //! Profiles as values: read, written, combined, compared; and compiled, with the kernel as judge.
 #![allow(clippy::unwrap_used, reason = "a failure is a panic")]
 
-use slim_launch::{BINARY, Machine, PolicyFile};
+use slim_launch::{BINARY, LaunchFile, Machine};
 use slim_policy::{Action, Allowance, SeccompProfile, allowed_by_default, intersection, union};
 use slim_trace::{Abi, Phase, Process, ProcessId, Socket, SystemCalls, Trace, TracedPath};
 use std::collections::BTreeSet;
@@ -158,7 +158,7 @@ fn the_kernel_keeps_what_was_compiled() {
     std::fs::set_permissions(&launch, std::fs::Permissions::from_mode(0o755)).unwrap();
     let run = |profile: &SeccompProfile, script: &str| {
         let filter = profile.compile().unwrap();
-        let policy = PolicyFile { filter, set_no_new_privileges: true, ..PolicyFile::new(Machine::Amd64) };
+        let policy = LaunchFile { filter, set_no_new_privileges: true, ..LaunchFile::new(Machine::Amd64) };
         let file = folder.path().join("policy");
         std::fs::write(&file, policy.to_bytes().unwrap()).unwrap();
         let mut command = Command::new(&launch);

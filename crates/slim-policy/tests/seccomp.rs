@@ -9,8 +9,11 @@ use common::{calls, process};
 use proptest::prelude::*;
 use serde_json::Value;
 use server::server;
-use slim_policy::{Because, Condition, EngineFilter, Errno, Inputs, decide};
-use slim_trace::{Abi, Phase, ProcessId, SystemCalls, Trace};
+use slim_policy::{
+    Because, Condition, EngineFilter, Errno, Inputs, MOST_RELATIVES, MOST_RUNTIME_CALLS, Mode, PossibleCalls,
+    always_needed, counts, decide, runtime_calls,
+};
+use slim_trace::{Abi, ArgumentValues, CallArguments, Phase, ProcessId, SystemCalls, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The program's part of a profile: rules that runtime sets and fixed tables make by themselves are tested elsewhere.
@@ -50,12 +53,18 @@ fn a_call_that_was_only_ever_refused_is_never_allowed_and_keeps_its_errno() {
 
 #[test]
 fn nothing_that_changes_mounts_or_namespaces_is_allowed_because_of_the_runtime() {
-    let (trace, inputs) = server();
+    let (mut trace, inputs) = server();
+    trace.system_calls.push(calls(0, Phase::RuntimeFiltered, &["ioprio_set"], &[]));
     let allowed = allowed(&trace, &inputs);
     for call in ["mount", "pivot_root", "setns", "umount2", "unshare"] {
         assert!(!allowed.contains(call), "{call}");
     }
-    assert!(allowed.contains("statx"), "other calls of the runtime under its filter are");
+    assert!(allowed.contains("ioprio_set"), "other calls of a runtime under its filter are");
+    let strict = Inputs { mode: Mode::Strict, ..inputs };
+    assert!(
+        decide(&trace, &strict).allows("statx").is_none(),
+        "a known runtime was seen to start without it"
+    );
 }
 
 #[test]
@@ -87,7 +96,7 @@ fn conditions_of_the_engines_filter_are_carried_over_only_from_that_filter() {
     let (mut trace, mut inputs) = server();
     let condition = |trace: &Trace, inputs: &Inputs, call: &str| {
         let policy = decide(trace, inputs);
-        policy.allowed.iter().find(|allowed| allowed.system_call == call).unwrap().condition
+        policy.allowed.iter().find(|allowed| allowed.system_call == call).unwrap().condition.clone()
     };
     assert_eq!(condition(&trace, &inputs, "personality"), Some(Condition::UsualPersonalities));
     assert_eq!(condition(&trace, &inputs, "socket"), Some(Condition::NoVirtualMachineSockets));
@@ -206,6 +215,104 @@ proptest! {
         for call in ["rt_sigreturn", "restart_syscall", "exit", "exit_group", "clock_gettime", "getcpu"] {
             prop_assert!(actions[call].contains("\"SCMP_ACT_ALLOW\""));
         }
+    }
+}
+
+/// The program of a trace that made these calls.
+fn app(made: &[&str]) -> Trace {
+    let mut trace = Trace::empty("sha256:0");
+    trace.architecture = "amd64".to_owned();
+    trace.processes = vec![process(Some("/app"), Phase::Startup)];
+    trace.system_calls = vec![calls(0, Phase::Startup, made, &[])];
+    trace
+}
+
+#[test]
+fn strict_is_exactly_what_was_observed_and_what_runtimes_and_every_program_need() {
+    for made in [&["read", "listen", "vfork", "clone3"][..], &[], &["mount", "ptrace", "statx", "open"]] {
+        let strict = allowed(&app(made), &Inputs { mode: Mode::Strict, ..Inputs::new("app") });
+        let mut expected: BTreeSet<String> = made.iter().map(ToString::to_string).collect();
+        let runtime: BTreeSet<String> = runtime_calls().keys().map(ToString::to_string).collect();
+        assert!(runtime.len() <= MOST_RUNTIME_CALLS);
+        expected.extend(runtime);
+        expected.extend(always_needed().iter().map(ToString::to_string));
+        assert_eq!(strict, expected);
+    }
+}
+
+#[test]
+fn each_mode_allows_what_the_one_before_does() {
+    let (trace, mut inputs) = server();
+    for possible in [None, Some(PossibleCalls::default())] {
+        inputs.possible = possible;
+        let of = |mode| allowed(&trace, &Inputs { mode, ..inputs.clone() });
+        let (strict, balanced, broad) = (of(Mode::Strict), of(Mode::Balanced), of(Mode::Broad));
+        assert!(strict.is_subset(&balanced) && balanced.is_subset(&broad));
+        assert!(balanced.len() > strict.len() && balanced.len() - strict.len() <= MOST_RELATIVES);
+        let counts = counts(&trace, &inputs);
+        assert_eq!(
+            (counts.strict, counts.balanced, counts.broad),
+            (strict.len(), balanced.len(), broad.len())
+        );
+    }
+}
+
+#[test]
+fn broad_is_what_the_programs_can_do_as_far_as_docker_allows_it() {
+    let mut possible = PossibleCalls { is_complete: true, ..PossibleCalls::default() };
+    for call in ["mount", "mbind", "quotactl", "sched_setaffinity", "ioprio_set"] {
+        possible.calls.insert(call.to_owned(), format!("app → {call}"));
+    }
+    let inputs = Inputs { mode: Mode::Broad, possible: Some(possible), ..Inputs::new("app") };
+    let policy = decide(&app(&["read"]), &inputs);
+    for call in ["sched_setaffinity", "ioprio_set"] {
+        let way = format!("app → {call}");
+        assert_eq!(policy.allows(call).unwrap().because, [Because::Possible { way }].into());
+    }
+    for call in ["mount", "mbind", "quotactl", "sync"] {
+        assert!(policy.allows(call).is_none(), "{call}");
+    }
+    let unknown = decide(&app(&["read"]), &Inputs { possible: None, ..inputs });
+    assert!(unknown.allows("sync").is_some() && unknown.allows("mount").is_none());
+}
+
+#[test]
+fn what_a_libc_falls_back_to_comes_first_of_all_relatives() {
+    let policy = decide(&app(&["clone3", "faccessat2"]), &Inputs::new("app"));
+    for (call, of) in [("clone", "clone3"), ("faccessat", "faccessat2")] {
+        let because = &policy.allows(call).unwrap().because;
+        assert!(because.contains(&Because::Fallback { of: of.to_owned() }), "{because:?}");
+    }
+}
+
+#[test]
+fn arguments_are_restricted_to_what_was_seen_when_asked_for() {
+    let mut trace = app(&["socket", "ioctl", "clone3", "openat2"]);
+    let seen = |call: &str, values: ArgumentValues| CallArguments {
+        process: ProcessId(0),
+        phase: Phase::Startup,
+        call: call.to_owned(),
+        values,
+    };
+    trace.arguments = vec![
+        seen("socket", ArgumentValues::Only([vec![1, 1], vec![2, 1]].into())),
+        seen("ioctl", ArgumentValues::Any),
+    ];
+    let inputs = Inputs { mode: Mode::Strict, filter_arguments: true, ..Inputs::new("app") };
+    let profile: Value = serde_json::from_str(&profile(&trace, &inputs)).unwrap();
+    let rules = |call: &str| {
+        let rules = profile["syscalls"].as_array().unwrap().iter();
+        rules.filter(|rule| rule["names"] == serde_json::json!([call])).cloned().collect::<Vec<_>>()
+    };
+    let sockets = rules("socket");
+    assert_eq!(sockets.len(), 2, "{sockets:?}");
+    assert_eq!(
+        sockets[1]["args"][0],
+        serde_json::json!({"index": 0, "value": 0xffff_ffff_u32, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"})
+    );
+    for call in ["ioctl", "clone3", "openat2"] {
+        let policy = decide(&trace, &inputs);
+        assert_eq!(policy.allows(call).unwrap().condition, None, "{call}");
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Possible {
     pub programs: Vec<Program>,
     /// What each file's own instructions do, of those that a program reaches; by path.
     pub files: Vec<FileCalls>,
+    /// What one function does beside a call, itself or through a function of a library that makes one: call → other call →
+    /// the function.
+    #[serde(default)]
+    pub together: BTreeMap<String, BTreeMap<String, String>>,
     /// Files of which nothing is known.
     pub unread: Vec<Unread>,
 }
@@ -110,7 +114,7 @@ impl Possible {
     }
 }
 
-fn base_name(path: &ImagePath) -> String {
+pub(crate) fn base_name(path: &ImagePath) -> String {
     String::from_utf8_lossy(path.file_name()).into_owned()
 }
 

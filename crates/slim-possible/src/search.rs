@@ -3,7 +3,7 @@
 use crate::facts::{Facts, Known, is_look_up};
 use crate::functions::{How as Leads, Target};
 use crate::possible::{
-    Because, Call, FORMAT_VERSION, FileCalls, Frame, Possible, Program, UnknownCall, Unread,
+    Because, Call, FORMAT_VERSION, FileCalls, Frame, Possible, Program, UnknownCall, Unread, base_name,
 };
 use crate::scope::{Needs, Scope};
 use slim_image::{ImagePath, ImageTree, TreeError};
@@ -106,6 +106,9 @@ fn libraries_first<'a>(kept: &'a [Kept], by_path: &BTreeMap<&'a ImagePath, &'a K
 
 /// A function or, behind all functions, a group of pointers: its file's place in the scope, and its index there.
 type Node = (usize, usize);
+
+/// A function with more calls than this says nothing of what goes together.
+const TOGETHER_MAX: usize = 24;
 
 /// The search from one program.
 struct Search<'a> {
@@ -313,7 +316,53 @@ impl<'a> Search<'a> {
         chain
     }
 
-    fn tell(self, unread: &[Unread], answer: &mut Answer) {
+    /// Which calls stand in one function, by themselves or through a function of a library that makes one itself: what a
+    /// function does when all goes well, and what it does when not.
+    fn tell_together(&mut self, answer: &mut Answer) {
+        for (file, function) in self.order.clone() {
+            let facts = self.facts[file];
+            let Some(code) = facts.functions.0.get(function) else { continue };
+            let mut calls = self.names(file, function);
+            for edge in code.edges.iter().filter(|edge| edge.how != Leads::Names) {
+                for (file, callee) in self.called(file, edge.target) {
+                    calls.extend(self.names(file, callee));
+                }
+            }
+            // One that calls everything is a table, no path.
+            if (2..=TOGETHER_MAX).contains(&calls.len()) {
+                let label = format!("{}:{}", base_name(self.paths[file]), facts.label(function));
+                answer.join(&calls, &label);
+            }
+        }
+    }
+
+    /// The functions that a call leads to, behind the linker's stubs.
+    fn called(&mut self, file: usize, target: Target) -> Vec<Node> {
+        match target {
+            Target::Import(symbol) => self.imported(file, symbol),
+            Target::Data(_) => Vec::new(),
+            Target::Function(callee) => {
+                let function = &self.facts[file].functions.0[callee];
+                if !function.is_stub {
+                    return vec![(file, callee)];
+                }
+                let imports = function.edges.iter().filter_map(|edge| match edge.target {
+                    Target::Import(symbol) => Some(symbol),
+                    _ => None,
+                });
+                imports.flat_map(|symbol| self.imported(file, symbol)).collect()
+            }
+        }
+    }
+
+    /// The calls that a function itself makes.
+    fn names(&self, file: usize, function: usize) -> BTreeSet<&'static str> {
+        let facts = self.facts[file];
+        let made = facts.made.get(function).into_iter().flat_map(|made| made.calls.keys());
+        made.filter_map(|number| facts.machine.system_call(*number)).collect()
+    }
+
+    fn tell(mut self, unread: &[Unread], answer: &mut Answer) {
         let mut calls = BTreeSet::new();
         for node in &self.order {
             let (file, function) = *node;
@@ -332,6 +381,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
+        self.tell_together(answer);
         for call in &self.unknown {
             answer.files.entry(call.file.clone()).or_default().1.insert(call.clone());
         }
@@ -360,9 +410,23 @@ struct Answer {
     calls: BTreeMap<String, BTreeSet<Because>>,
     programs: Vec<Program>,
     files: BTreeMap<ImagePath, (BTreeMap<String, String>, BTreeSet<UnknownCall>)>,
+    together: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Answer {
+    /// Notes calls of one function. Of several functions that have two of them the first by name is named.
+    fn join(&mut self, calls: &BTreeSet<&'static str>, label: &str) {
+        for one in calls {
+            let others = self.together.entry((*one).to_owned()).or_default();
+            for other in calls.iter().filter(|other| *other != one) {
+                let named = others.entry((*other).to_owned()).or_insert_with(|| label.to_owned());
+                if label < named.as_str() {
+                    label.clone_into(named);
+                }
+            }
+        }
+    }
+
     fn finish(self, facts: &BTreeMap<&ImagePath, Facts>, unread: Vec<Unread>) -> Possible {
         let calls = self.calls.into_iter();
         let files = self.files.into_iter();
@@ -372,6 +436,7 @@ impl Answer {
             calls: calls.map(|(system_call, because)| Call { system_call, because }).collect(),
             programs: self.programs,
             files: files.map(|(path, (calls, unknown))| FileCalls { path, calls, unknown }).collect(),
+            together: self.together,
             unread,
         }
     }

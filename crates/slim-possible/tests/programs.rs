@@ -50,6 +50,17 @@ static __attribute__((noinline, used)) const struct operations *never(void) { re
 int main(void) { return chosen->run(0, 1); }
 "#;
 
+const CLEANS_UP: &str = r#"
+#include <unistd.h>
+int save(int file, const char *name) {
+    if (fdatasync(file) == 0) return 0;
+    unlink(name);
+    return 1;
+}
+void other(void) { sync(); }
+int main(int count, char **arguments) { other(); return save(count, arguments[0]); }
+"#;
+
 const LOCKED: &str =
     "#include <sys/mman.h>\nint unused(void) { return mlockall(1); }\nint main(void) { return 0; }\n";
 
@@ -164,6 +175,16 @@ fn what_sets_user_ids_is_found_although_libc_hands_its_number_on_in_memory() {
     let possible = analyse(&program.file, &[]);
     assert_calls(&possible, &["setuid"], &["setgid", "setgroups"]);
     assert!(possible.is_complete(), "{:?}", only(&possible).unknown);
+}
+
+#[test]
+fn a_functions_error_path_stands_beside_what_it_does_when_all_goes_well() {
+    let program = compile("gcc", CLEANS_UP, &["-fno-inline"]);
+    let possible = analyse(&program.file, &[]);
+    let beside = |call: &str| possible.together.get(call).cloned().unwrap_or_default();
+    assert_eq!(beside("fdatasync").get("unlink").map(String::as_str), Some("program:save"));
+    assert_eq!(beside("unlink").get("fdatasync"), beside("fdatasync").get("unlink"));
+    assert!(!beside("fdatasync").contains_key("sync"), "another function's");
 }
 
 #[test]

@@ -20,4 +20,4 @@ pub use error::RegistryError;
 pub use name::RepositoryName;
 pub use plan::Platforms;
 pub use server::{Server, ServerError, ServerSettings};
-pub use transfer::{Transferred, copy, pull, push};
+pub use transfer::{From, Selection, To, Transferred, copy, pull, push, transfer};

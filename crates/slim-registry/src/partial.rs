@@ -14,7 +14,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
-const PREFIX: &str = ".partial-";
 /// How many pieces may wait for the disk.
 const WAITING: usize = 32;
 const BUFFER: usize = 256 << 10;
@@ -67,7 +66,7 @@ pub(crate) async fn fetch(
 async fn open(layout: &Layout, blob: &Descriptor) -> Result<Option<Partial>, RegistryError> {
     let (layout, blob) = (layout.clone(), blob.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        let path = layout.path().join(format!("{PREFIX}{}", blob.digest.hex()));
+        let path = layout.partial_path(&blob.digest);
         loop {
             if layout.has_blob(&blob.digest, blob.size) {
                 return Ok(None);

@@ -5,6 +5,7 @@
 
 use crate::client::{BlobSource, Fetched, Repository, Which};
 use crate::error::RegistryError;
+use crate::name::RepositoryName;
 use bytes::Bytes;
 use slim_image::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT, media};
 use slim_image::{Descriptor, Digest, Document, Layout, Manifest, ManifestError, Platform};
@@ -50,12 +51,18 @@ pub(crate) struct Plan {
     pub blobs: Vec<Descriptor>,
     /// The last one is what the name means.
     pub manifests: Vec<Fetched>,
+    /// What refers to one of them, or to another of these: each after its subject, where it was asked for.
+    pub referrers: Vec<Fetched>,
 }
 
 impl Plan {
     /// What the name means.
     pub(crate) fn root(&self) -> &Fetched {
         self.manifests.last().expect("a plan has the manifest that it was made for")
+    }
+
+    fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.manifests.iter().map(|fetched| fetched.descriptor.digest)
     }
 }
 
@@ -101,6 +108,66 @@ impl Origin {
         match self {
             Self::Repository(repository) => BlobSource::Repository(repository.clone()),
             Self::Layout(layout) => BlobSource::File(layout.blob_path(&blob.digest)),
+        }
+    }
+
+    /// The repository that it is.
+    pub(crate) fn location(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Repository(repository) => Some(repository.location()),
+            Self::Layout(_) => None,
+        }
+    }
+
+    /// Adds what refers to the manifests of a plan, and to that in turn.
+    pub(crate) async fn add_referrers(&self, plan: &mut Plan) -> Result<(), RegistryError> {
+        let mut seen: BTreeSet<Digest> = plan.digests().collect();
+        let mut blobs: BTreeSet<Digest> = plan.blobs.iter().map(|blob| blob.digest).collect();
+        let mut waiting: Vec<Digest> = seen.iter().copied().collect();
+        let mut size = 0;
+        while let Some(subject) = waiting.pop() {
+            for descriptor in self.referrers(&subject).await? {
+                if seen.contains(&descriptor.digest) {
+                    continue;
+                }
+                let below = self.plan(self.document(&descriptor).await?, &Platforms::All).await?;
+                plan.blobs.extend(below.blobs.into_iter().filter(|blob| blobs.insert(blob.digest)));
+                for fetched in below.manifests {
+                    size += fetched.bytes.len() as u64;
+                    if size > MANIFESTS_LIMIT {
+                        return Err(self.too_large(&fetched));
+                    }
+                    if seen.insert(fetched.descriptor.digest) {
+                        waiting.push(fetched.descriptor.digest);
+                        plan.referrers.push(fetched);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
+        match self {
+            Self::Repository(repository) => repository.referrers(subject, None).await,
+            Self::Layout(layout) => {
+                let index = layout.index()?;
+                let manifests =
+                    index.manifests.iter().filter(|it| !it.is_index() && it.size <= MANIFEST_LIMIT);
+                let mut found = Vec::new();
+                for descriptor in manifests {
+                    let bytes = layout.read_blob(descriptor, MANIFEST_LIMIT)?;
+                    let read = Document::read(&bytes, Some(&descriptor.media_type));
+                    let refers = read.is_ok_and(|document| {
+                        matches!(document, Document::Manifest(manifest)
+                            if manifest.subject.as_ref().is_some_and(|named| named.digest == *subject))
+                    });
+                    if refers {
+                        found.push(descriptor.clone());
+                    }
+                }
+                Ok(found)
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 use slim_image::manifest::media;
 use slim_image::{Descriptor, Digest, Layout, Selector};
 use slim_registry::client::{BlobSource, How, Progress, Which};
-use slim_registry::{Client, Platforms, RepositoryName, copy, pull, push};
+use slim_registry::{Client, From, Platforms, RepositoryName, Selection, To, copy, pull, push, transfer};
 use std::process::Command;
 use std::sync::Arc;
 use support::images::{
@@ -187,4 +187,78 @@ async fn skopeo_takes_what_we_gave_and_gives_what_we_take() {
     skopeo(&["delete", "--tls-verify=false", &theirs]);
     let gone = client().to_pull(RepositoryName::of(&format!("{}/b", registry.address).parse().unwrap()));
     assert_eq!(gone.find_manifest(&Which::Tag("2".into())).await.unwrap(), None);
+}
+
+/// An image in a registry with a list of contents, and a signature of that list.
+async fn with_referrers(address: &str, folder: &std::path::Path) -> (String, Vec<Digest>) {
+    let layout = layout_of_index(&folder.join("subject"), "x", &[10]);
+    let image = format!("{address}/a:1");
+    let (pushed, _) = push_all(&client(), &layout, &image).await;
+    let repository = client().to_push(RepositoryName::of(&image.parse().unwrap()));
+    let mut subject = pushed;
+    let mut digests = Vec::new();
+    for kind in ["application/x.contents", "application/x.signature"] {
+        let bytes = referrer(&layout, &subject, kind);
+        for blob in [Descriptor::of(media::EMPTY, b"{}")] {
+            let source = BlobSource::Bytes(bytes::Bytes::from_static(b"{}"));
+            repository.push_blob(&blob, &source, &(Arc::new(()) as _)).await.unwrap();
+        }
+        let digest = Digest::of(&bytes);
+        repository.push_manifest(&Which::Digest(digest), media::MANIFEST, &bytes).await.unwrap();
+        subject = Descriptor::new(media::MANIFEST, digest, bytes.len() as u64);
+        digests.push(digest);
+    }
+    (image, digests)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_refers_to_an_image_comes_along_where_it_is_asked_for_through_layouts_too() {
+    let (one, other) = (OwnRegistry::start().await, OwnRegistry::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let (image, referrers) = with_referrers(&one.address, folder.path()).await;
+    let from = image.parse().unwrap();
+    let progress: Arc<dyn Progress> = Arc::new(());
+    let all = |referrers| Selection { platforms: Platforms::All, referrers };
+    let layout = folder.path().join("layout");
+    let to = To::Layout { folder: &layout, name: Some("1"), full: None };
+    let kept = transfer(&client(), From::Registry(&from), to, &all(true), &progress).await.unwrap();
+    assert_eq!((kept.manifests, kept.referrers), (3, 2));
+    let layout = Layout::open(layout).unwrap();
+    // What refers to it is no image that could be meant.
+    let only = From::Layout(&layout, &Selector::Only);
+    let (bare, whole) = (format!("{}/bare:1", other.address), format!("{}/whole:1", other.address));
+    for (name, referrers) in [(&bare, false), (&whole, true)] {
+        let to = name.parse().unwrap();
+        transfer(&client(), only, To::Registry(&to), &all(referrers), &progress).await.unwrap();
+    }
+    let copied = format!("{}/copied:1", one.address).parse().unwrap();
+    let to = To::Registry(&copied);
+    let copy = transfer(&client(), From::Registry(&from), to, &all(true), &progress).await.unwrap();
+    assert_eq!(copy.referrers, 2);
+    let referring = async |image: &str, subject: &Digest| {
+        let repository = client().to_pull(RepositoryName::of(&image.parse().unwrap()));
+        let found = repository.referrers(subject, None).await.unwrap();
+        found.iter().map(|descriptor| descriptor.digest).collect::<Vec<_>>()
+    };
+    let root = kept.descriptor.digest;
+    for image in [whole, copied.to_string()] {
+        assert_eq!(referring(&image, &root).await, referrers[..1]);
+        assert_eq!(referring(&image, &referrers[0]).await, referrers[1..]);
+    }
+    assert_eq!(referring(&bare, &root).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_goes_from_layout_to_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = layout_of_index(&folder.path().join("a"), "x", &[MEGABYTE]);
+    let notes = Notes::new();
+    let progress: Arc<dyn Progress> = notes.clone();
+    let (selector, path) = (Selector::Name("x".into()), folder.path().join("b"));
+    let to = To::Layout { folder: &path, name: Some("y"), full: None };
+    let selection = Selection { platforms: Platforms::Only("linux/arm64".parse().unwrap()), referrers: true };
+    transfer(&client(), From::Layout(&layout, &selector), to, &selection, &progress).await.unwrap();
+    let back = Layout::open(path).unwrap();
+    assert_eq!(contents(&back, "y", "linux/arm64"), contents(&layout, "x", "linux/arm64"));
+    assert_eq!((notes.count(How::Moved), back.blobs().unwrap().len()), (2, 3));
 }

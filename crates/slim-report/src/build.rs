@@ -1,5 +1,6 @@
 //! What `docker-slim build` or `profile` did, in figures.
 
+use crate::contract::ContractReport;
 use crate::size::{factor, human};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct BuildReport {
     pub exercise: ExerciseReport,
     pub keep: KeepReport,
     pub policy: PolicyReport,
+    #[serde(default)]
+    pub contract: ContractReport,
     pub verification: VerificationReport,
     pub stages: Vec<StageReport>,
     /// Where the slim image was written besides the engine, as `--output` named it.
@@ -164,8 +167,29 @@ impl SharesReport {
 /// What the slim image may do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PolicyReport {
+    /// How much the seccomp profile allows: `strict`, `balanced` or `broad`.
+    #[serde(default)]
+    pub seccomp_mode: String,
     /// System calls that the seccomp profile allows.
     pub system_calls_allowed: usize,
+    /// What each mode would allow, beside Docker's default profile.
+    #[serde(default)]
+    pub system_calls_by_mode: ModesReport,
+    /// Whether all that the kept programs can do is known from their machine code; `None` where it was not looked at.
+    #[serde(default)]
+    pub possible_is_complete: Option<bool>,
+    /// Calls that are feared, each allowed or blocked.
+    #[serde(default)]
+    pub dangerous: Vec<DangerousReport>,
+    /// Calls that were made while the program started and not after.
+    #[serde(default)]
+    pub system_calls_only_startup: Vec<String>,
+    /// Calls that were made while it was exercised or stopped.
+    #[serde(default)]
+    pub system_calls_serving: Vec<String>,
+    /// Calls that only entrypoint scripts and helpers made, before the last exec of the container's first process.
+    #[serde(default)]
+    pub system_calls_only_before_entrypoint: Vec<String>,
     /// Of them, those that the program made; the others are the runtime's, the kernel's and stand-ins.
     pub system_calls_made: usize,
     /// Calls of the program that were refused each time, and are.
@@ -199,6 +223,37 @@ pub struct LauncherReport {
     pub system_calls_taken_away: Vec<String>,
     /// Landlock's rules; `None`: none are applied.
     pub file_rules: Option<usize>,
+}
+
+impl PolicyReport {
+    /// The profile's mode beside the others.
+    fn modes_told(&self) -> String {
+        let ModesReport { observed, strict, balanced, broad, engine_default } = self.system_calls_by_mode;
+        format!(
+            "seccomp {}; {observed} calls seen, strict allows {strict}, balanced {balanced}, broad {broad}, Docker {engine_default}",
+            self.seccomp_mode
+        )
+    }
+}
+
+/// Numbers of system calls that may be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModesReport {
+    /// What the program was seen to make.
+    pub observed: usize,
+    pub strict: usize,
+    pub balanced: usize,
+    pub broad: usize,
+    /// Docker's default profile, of the calls that programs of this machine can make.
+    pub engine_default: usize,
+}
+
+/// What becomes of a system call that is feared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DangerousReport {
+    pub system_call: String,
+    pub allowed: bool,
+    pub why: String,
 }
 
 /// Whether the slim image does what the fat one did.
@@ -296,6 +351,7 @@ impl BuildReport {
                 factor(self.source.size, slim.size),
                 self.keep.files
             ),
+            None if self.command == "harden" => format!("{source}: hardened, the image is as it was"),
             None => format!("{source}: {} files would be kept", self.keep.files),
         }];
         let allowed = format!("{} system calls allowed", self.policy.system_calls_allowed);
@@ -303,6 +359,8 @@ impl BuildReport {
             VerificationResult::NoImage => allowed,
             _ => format!("{allowed}; verification: {}", self.verification.told),
         });
+        lines.push(self.policy.modes_told());
+        lines.extend(self.contract.lines());
         lines.extend(self.keep.shares.told());
         if let Some(unseen) = self.observation.unseen.as_ref().filter(|unseen| unseen.more > 0) {
             let files = if unseen.more == 1 { "file" } else { "files" };

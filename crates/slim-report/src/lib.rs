@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod contract;
 mod size;
 
 pub use build::{
-    BuildReport, ExecReport, ExerciseReport, HttpReport, ImageReport, KeepReport, LauncherReport,
-    ObservationReport, PolicyReport, RoundReport, SharesReport, StageReport, UnseenReport, VERSION,
-    VerificationReport, VerificationResult,
+    BuildReport, DangerousReport, ExecReport, ExerciseReport, HttpReport, ImageReport, KeepReport,
+    LauncherReport, ModesReport, ObservationReport, PolicyReport, RoundReport, SharesReport, StageReport,
+    UnseenReport, VERSION, VerificationReport, VerificationResult,
 };
+pub use contract::{CeilingReport, ContractReport, RefusedCallReport, TryReport};
 pub use size::{factor, human};

@@ -347,6 +347,26 @@ static __always_inline void tell_call(struct scratch *scratch, struct call *call
 	tell_argument(scratch, arguments, &call->second);
 }
 
+/* Notes a call's arguments where they matter. Without room they are all told as any: nothing is lost in silence. */
+static __always_inline void note_arguments(u32 process, u32 phase, u64 number, u16 argued, struct arguments *arguments)
+{
+	struct argued_key key = { .process = process, .phase = phase, .number = number };
+	switch (argued) {
+	case ARGUED_FIRST: key.first = (u32)arguments->at[0]; break;
+	case ARGUED_SECOND: key.first = (u32)arguments->at[1]; break;
+	case ARGUED_SECOND_THIRD: key.first = (u32)arguments->at[1]; key.second = (u32)arguments->at[2]; break;
+	case ARGUED_SOCKET: key.first = (u32)arguments->at[0]; key.second = arguments->at[1] & 0xf; break;
+	case ARGUED_NAMESPACES: key.first = arguments->at[0] & 0x7E020000; break;
+	case ARGUED_EXECUTABLE: key.first = arguments->at[2] & 4; break;
+	default: return;
+	}
+	u8 one = 1;
+	if (bpf_map_lookup_elem(&arguments_seen, &key) || !bpf_map_update_elem(&arguments_seen, &key, &one, BPF_ANY))
+		return;
+	u32 two = 2, lost = 1;
+	bpf_map_update_elem(&phases, &two, &lost, BPF_ANY);
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_exit, struct pt_regs *regs, long result)
 {
@@ -385,6 +405,10 @@ int BPF_PROG(on_exit, struct pt_regs *regs, long result)
 	if (indirect)
 		call = call_of(abi, through_socketcall(&arguments));
 	if (!call)
+		return 0;
+	if (abi == X86_64 && call->argued && phase >= RUNTIME_FILTERED && !denied)
+		note_arguments(process->id, phase, number, call->argued, &arguments);
+	if (call->kind == ARGUED)
 		return 0;
 	if (phase < STARTUP) {
 		if (result >= 0 && installs_filter(call, &arguments)) {

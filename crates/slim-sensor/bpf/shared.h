@@ -78,12 +78,27 @@ struct call {
 	struct path_argument first, second;
 	s8 flags;
 	u8 kind;
-	u16 spare;
+	/* Which arguments matter beyond paths: of `enum argued`. */
+	u16 argued;
 };
 
 enum call_kind {
 	PLAIN = 1, OPEN, OPEN_HOW, CREAT, CONNECT, BIND, SEND_MESSAGE, SEND_MESSAGES, SOCKET, LISTEN, PRCTL, SECCOMP, MOUNT,
-	MOVE,
+	MOVE, ARGUED,
+};
+
+/* Which arguments are told as values; `slim-trace/src/arguments.rs` says the same. */
+enum argued {
+	ARGUED_NONE, ARGUED_FIRST, ARGUED_SECOND, ARGUED_SECOND_THIRD, ARGUED_SOCKET, ARGUED_NAMESPACES, ARGUED_EXECUTABLE,
+};
+
+/* A call of the 64-bit ABI with the values of the arguments that matter. */
+struct argued_key {
+	u32 process;
+	u16 phase;
+	u16 number;
+	u64 first;
+	u64 second;
 };
 
 /* Where absolute and relative paths start from. A call that changes that is only told when it has. */
@@ -175,8 +190,12 @@ struct { MAP(BPF_MAP_TYPE_ARRAY, 3 * CALLS_MAX, u32, struct call); } table SEC("
 struct { MAP(BPF_MAP_TYPE_LRU_HASH, 16384, struct seen_key, u8); } seen SEC(".maps");
 struct { MAP(BPF_MAP_TYPE_ARRAY, DROPS, u32, u64); } drops SEC(".maps");
 struct { MAP(BPF_MAP_TYPE_ARRAY, 1, u32, struct state); } states SEC(".maps");
-/* The phase, and the step of the exercise. */
-struct { MAP(BPF_MAP_TYPE_ARRAY, 2, u32, u32); } phases SEC(".maps");
+struct {
+	MAP(BPF_MAP_TYPE_HASH, 65536, struct argued_key, u8);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} arguments_seen SEC(".maps");
+/* The phase, the step of the exercise, and whether there was no room for arguments. */
+struct { MAP(BPF_MAP_TYPE_ARRAY, 3, u32, u32); } phases SEC(".maps");
 struct { MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 1, u32, struct scratch); } scratches SEC(".maps");
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

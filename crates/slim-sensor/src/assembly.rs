@@ -3,11 +3,11 @@
 use crate::gathering::{Gathered, phase_of};
 use crate::mounts;
 use crate::preflight;
-use crate::program::{CALLS_MAX, CallSets, CallsKey};
+use crate::program::{ArguedKey, CALLS_MAX, CallSets, CallsKey};
 use crate::table;
 use slim_trace::{
-    Abi, FileAccess, IoUringOperation, Listening, Mount, Process, ProcessId, Socket, SystemCalls, Trace,
-    TracedPath,
+    Abi, ArgumentValues, CallArguments, FileAccess, IoUringOperation, Listening, Mount, Process, ProcessId,
+    Socket, SystemCalls, Trace, TracedPath, argued,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,6 +20,9 @@ pub fn trace(mut gathered: Gathered, image: String, mounts: Vec<Mount>) -> Trace
     let named =
         named.into_iter().chain(gathered.files.keys().map(|(_, process)| *process).collect::<Vec<_>>());
     for id in named.chain(gathered.sockets.iter().map(|socket| socket.0).collect::<Vec<_>>()) {
+        gathered.process(id);
+    }
+    for id in gathered.arguments.iter().flatten().map(|key| key.process).collect::<Vec<_>>() {
         gathered.process(id);
     }
     for id in gathered.listening.iter().map(|listening| listening.process.0).collect::<Vec<_>>() {
@@ -50,6 +53,10 @@ pub fn trace(mut gathered: Gathered, image: String, mounts: Vec<Mount>) -> Trace
         } else {
             trace.system_calls.push(system_calls(number(key.process), *key, sets));
         }
+    }
+    match &gathered.arguments {
+        Some(keys) => trace.arguments = keys.iter().map(|key| arguments(&number, key)).collect(),
+        None => trace.arguments = unknown_arguments(&trace.system_calls),
     }
     trace.sockets = gathered
         .sockets
@@ -113,6 +120,24 @@ fn system_calls(process: ProcessId, key: CallsKey, sets: &CallSets) -> SystemCal
     SystemCalls { process, phase: phase_of(key.phase), abi, calls, denied }
 }
 
+/// One call's values.
+fn arguments(number: &dyn Fn(u32) -> ProcessId, key: &ArguedKey) -> CallArguments {
+    let call = table::name_of(Abi::X86_64, u32::from(key.number));
+    let values = key.values.iter().take(argued(&call).len()).copied().collect();
+    let phase = phase_of(key.phase);
+    let values = ArgumentValues::Only(BTreeSet::from([values]));
+    CallArguments { process: number(key.process), phase, call, values }
+}
+
+fn unknown_arguments(records: &[SystemCalls]) -> Vec<CallArguments> {
+    let of = |record: &SystemCalls| {
+        let (process, phase) = (record.process, record.phase);
+        let calls = record.calls.iter().filter(|call| !argued(call).is_empty()).cloned().collect::<Vec<_>>();
+        calls.into_iter().map(move |call| CallArguments { process, phase, call, values: ArgumentValues::Any })
+    };
+    records.iter().flat_map(of).collect()
+}
+
 fn operations(process: ProcessId, sets: &CallSets) -> impl Iterator<Item = IoUringOperation> {
     (0..=u8::MAX)
         .filter(|opcode| CallSets::has(&sets.called, u32::from(*opcode)))
@@ -150,6 +175,26 @@ mod tests {
         assert_eq!(calls.calls, ["#501", "exit", "open"].map(str::to_owned).into());
         assert_eq!(calls.denied.keys().collect::<Vec<_>>(), ["mount", "open"]);
         assert_eq!(calls.phase, Phase::Startup);
+    }
+
+    #[test]
+    fn arguments_are_told_by_name_and_joined_and_unknown_where_there_was_no_room() {
+        const SOCKET: u16 = 41;
+        let key = CallsKey { process: 4, phase: 2, abi: 0 };
+        let mut gathered = Gathered::new();
+        gathered.add_calls(key, &sets(&[41, 0], &[41, 0], &[]));
+        let argued = |values| ArguedKey { process: 4, phase: 2, number: SOCKET, values };
+        gathered.arguments = Some(vec![argued([2, 1]), argued([1, 1])]);
+        let seen = trace(gathered, "sha256:0".to_owned(), Vec::new());
+        let [one] = &seen.arguments[..] else { panic!("{:?}", seen.arguments) };
+        assert_eq!((one.call.as_str(), one.phase), ("socket", Phase::Startup));
+        assert_eq!(one.values, ArgumentValues::Only([vec![1, 1], vec![2, 1]].into()));
+        let mut gathered = Gathered::new();
+        gathered.add_calls(key, &sets(&[41, 0], &[41, 0], &[]));
+        gathered.arguments = None;
+        let seen = trace(gathered, "sha256:0".to_owned(), Vec::new());
+        assert_eq!(seen.arguments.len(), 1);
+        assert_eq!(seen.arguments[0].values, ArgumentValues::Any);
     }
 
     #[test]

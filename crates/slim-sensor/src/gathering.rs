@@ -2,9 +2,9 @@
 
 use crate::event::{Event, FLAG_BELOW, Header};
 use crate::executable::{elf_interpreter, script_interpreter};
-use crate::marks::Marks;
 use crate::outcome;
-use crate::program::{CallSets, CallsKey};
+use crate::program::{ArguedKey, CallSets, CallsKey};
+use crate::root::Root;
 use crate::table::ACCESS;
 use slim_trace::{Access, Listening, Phase, Process, ProcessId, Steps, TracedPath, Transport};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -26,6 +26,8 @@ pub struct Gathered {
     pub parents: HashMap<u32, u32>,
     pub files: HashMap<(Vec<u8>, u32), Touches>,
     pub calls: BTreeMap<CallsKey, CallSets>,
+    /// `None`: nobody told, or there were too many.
+    pub arguments: Option<Vec<ArguedKey>>,
     pub sockets: BTreeSet<SocketKind>,
     pub listening: BTreeSet<Listening>,
     pub steps: Steps,
@@ -51,6 +53,7 @@ impl Gathered {
             parents: HashMap::new(),
             files: HashMap::new(),
             calls: BTreeMap::new(),
+            arguments: None,
             sockets: BTreeSet::new(),
             listening: BTreeSet::new(),
             steps: Steps::default(),
@@ -84,7 +87,7 @@ impl Gathered {
         steps
     }
 
-    pub fn take(&mut self, event: Event<'_>, marks: Option<&Marks>) {
+    pub fn take(&mut self, event: Event<'_>, root: Option<&Root>) {
         let process = event.header().process;
         match event {
             Event::Path { header, base, path } => self.path(header, base, path),
@@ -92,8 +95,8 @@ impl Gathered {
             Event::Exit(header) => self.ended.push((header.tgid, header.process)),
             Event::Exec { header, file, name, arguments, directory } => {
                 self.exec(header, file, arguments, invoked_as(name, directory));
-                if let Some(marks) = marks {
-                    self.complete(header.process, marks);
+                if let Some(root) = root {
+                    self.complete(header.process, root);
                 }
             }
             Event::Socket(header) => self.socket(header),
@@ -220,10 +223,10 @@ impl Gathered {
     }
 
     /// Fills in what an executed file itself says: its ELF interpreter, the interpreters of a script.
-    fn complete(&mut self, id: u32, marks: &Marks) {
+    fn complete(&mut self, id: u32, root: &Root) {
         let Some(process) = self.processes.get(&id).cloned() else { return };
         let Some(executable) = &process.executable else { return };
-        let file = |path: &TracedPath| marks.file(path.as_bytes()).ok();
+        let file = |path: &TracedPath| root.file(path.as_bytes()).ok();
         let interpreter = file(executable).and_then(|file| elf_interpreter(&file));
         let mut shebang = Vec::new();
         let mut script = process.invoked_as.clone();
@@ -237,10 +240,10 @@ impl Gathered {
         self.processes.insert(id, Process { interpreter, shebang, ..process });
     }
 
-    /// Those that were exec'ed before there were marks.
-    pub fn complete_all(&mut self, marks: &Marks) {
+    /// Those that were exec'ed before the root was known.
+    pub fn complete_all(&mut self, root: &Root) {
         for id in self.processes.keys().copied().collect::<Vec<_>>() {
-            self.complete(id, marks);
+            self.complete(id, root);
         }
     }
 
@@ -283,7 +286,7 @@ pub fn phase_of(number: u16) -> Phase {
 
 /// A path seen from the container's root. For an absolute one the base is the task's own root, which is empty unless it
 /// was changed; `below` is for those that count as relative though they begin with a slash.
-fn full_path(base: &[u8], path: &[u8], below: bool) -> Vec<u8> {
+pub fn full_path(base: &[u8], path: &[u8], below: bool) -> Vec<u8> {
     let base = if base.is_empty() { b"/" } else { base };
     let relative = if below || base != b"/" {
         &path[path.iter().take_while(|byte| **byte == b'/').count()..]

@@ -12,11 +12,13 @@ mod executable;
 mod gathering;
 mod marks;
 mod mounts;
+pub mod notify;
 mod observer;
 mod outcome;
 mod preflight;
 pub mod processes;
 mod program;
+mod root;
 mod sensor;
 mod table;
 

@@ -1,20 +1,17 @@
 //! fanotify on the container's file systems: every file that is really opened, whatever way the kernel was asked.
 
 use crate::error::SensorError;
-use crate::mounts;
+use crate::root::{Root, descriptor_path};
 use nix::errno::Errno;
 use nix::sys::fanotify::{EventFFlags, Fanotify, FanotifyEvent, InitFlags, MarkFlags, MaskFlags};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use slim_image::ImagePath;
 use slim_trace::{Mount, MountKind};
 use std::cell::Cell;
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
 
 /// One opened file. Holds a descriptor of it.
 pub struct Opened {
@@ -35,11 +32,10 @@ pub struct Batch {
     pub more: bool,
 }
 
-/// The marks of one container, and its root folder, held open so that it can be read as long as we want.
+/// The marks of one container.
 pub struct Marks {
     fanotify: Fanotify,
-    root: OwnedFd,
-    pub mounts: Vec<Mount>,
+    pub root: Root,
     /// Image volumes by the kernel's number of their mount: when the container has ended, their files have lost the
     /// path in front of them.
     volumes: Vec<(u64, ImagePath)>,
@@ -53,9 +49,7 @@ impl Marks {
     /// # Errors
     /// When the process is gone, its root is our own, or the kernel refuses a mark.
     pub fn of_process(pid: i32, image_volumes: &[ImagePath]) -> Result<Self, SensorError> {
-        let root = root_of(pid)?;
-        let table = fs::read_to_string(format!("/proc/{pid}/mountinfo"))
-            .map_err(SensorError::call(format!("read the mounts of process {pid}")))?;
+        let root = Root::of_process(pid, image_volumes)?;
         let fanotify = Fanotify::init(
             InitFlags::FAN_CLASS_NOTIF
                 | InitFlags::FAN_CLOEXEC
@@ -69,14 +63,8 @@ impl Marks {
                 | EventFFlags::O_NONBLOCK,
         )
         .map_err(|error| SensorError::call("start fanotify")(error.into()))?;
-        let mut marks = Self {
-            fanotify,
-            root,
-            mounts: mounts::parse(&table, image_volumes),
-            volumes: Vec::new(),
-            evictable: Cell::new(true),
-        };
-        for mount in marks.mounts.clone() {
+        let mut marks = Self { fanotify, root, volumes: Vec::new(), evictable: Cell::new(true) };
+        for mount in marks.root.mounts.clone() {
             if mount.kind != MountKind::Other {
                 marks.mark(&mount)?;
             }
@@ -87,7 +75,7 @@ impl Marks {
     fn mark(&mut self, mount: &Mount) -> Result<(), SensorError> {
         let failed =
             |error: io::Error| SensorError::call(format!("mark {} of the container", mount.path))(error);
-        let target = self.open(mount.path.as_bytes(), OFlags::PATH).map_err(failed)?;
+        let target = self.root.open(mount.path.as_bytes(), OFlags::PATH).map_err(failed)?;
         // Only such a super block belongs to this container alone.
         let is_own =
             mount.kind == MountKind::Root && matches!(&*mount.file_system, "overlay" | "fuse.fuse-overlayfs");
@@ -188,40 +176,6 @@ impl Marks {
             tracing::debug!(%error, "a file that was seen could not be ignored");
         }
     }
-
-    /// Opens a file of the container for reading; links lead nowhere outside of it.
-    pub fn file(&self, path: &[u8]) -> io::Result<File> {
-        Ok(self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into())
-    }
-
-    fn open(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-        let flags = flags | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat2(
-            &self.root,
-            OsStr::from_bytes(path),
-            flags,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT,
-        )?)
-    }
-}
-
-/// Opens the root folder of a process, which must not be our own.
-fn root_of(pid: i32) -> Result<OwnedFd, SensorError> {
-    let path = PathBuf::from(format!("/proc/{pid}/root/"));
-    let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino()));
-    let theirs = identity(&path).map_err(SensorError::call(format!("look at the root of process {pid}")))?;
-    let ours = identity(Path::new("/")).map_err(SensorError::call("look at the root folder"))?;
-    if theirs == ours {
-        let same = io::Error::other("it is our own root, which must not be marked");
-        return Err(SensorError::call(format!("mark the root of process {pid}"))(same));
-    }
-    rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| SensorError::call(format!("open the root of process {pid}"))(error.into()))
-}
-
-fn descriptor_path(file: &impl AsFd) -> PathBuf {
-    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
 }
 
 /// The kernel's number of the mount that a file was opened through (since 5.8).

@@ -85,6 +85,19 @@ pub struct CallsKey {
 // SAFETY: plain integers without padding.
 unsafe impl aya::Pod for CallsKey {}
 
+/// `struct argued_key` of the eBPF program: a call of the 64-bit ABI with the values of its arguments that matter.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ArguedKey {
+    pub process: u32,
+    pub phase: u16,
+    pub number: u16,
+    pub values: [u64; 2],
+}
+
+// SAFETY: plain integers without padding.
+unsafe impl aya::Pod for ArguedKey {}
+
 /// The loaded program. Detached and gone when dropped.
 pub struct Program {
     events: RingBuf<MapData>,
@@ -92,6 +105,7 @@ pub struct Program {
     phases: Array<MapData, u32>,
     drops: Array<MapData, u64>,
     calls: HashMap<MapData, CallsKey, CallSets>,
+    arguments: HashMap<MapData, ArguedKey, u8>,
     /// The one of the optional programs that the kernel takes.
     optional: Option<&'static str>,
     /// `None` once detached.
@@ -129,6 +143,7 @@ impl Program {
             phases: take(&mut ebpf, "phases", Array::try_from)?,
             drops: take(&mut ebpf, "drops", Array::try_from)?,
             calls: take(&mut ebpf, "system_calls", HashMap::try_from)?,
+            arguments: take(&mut ebpf, "arguments_seen", HashMap::try_from)?,
             optional,
             ebpf: None,
             missed: 0,
@@ -206,6 +221,12 @@ impl Program {
         self.calls.iter().flatten().collect()
     }
 
+    /// Every call whose arguments matter, with their values; `None` where there was no room for all of them.
+    pub fn arguments(&self) -> Option<Vec<ArguedKey>> {
+        let is_lost = self.phases.get(&2, 0).is_ok_and(|lost| lost != 0);
+        (!is_lost).then(|| self.arguments.keys().flatten().collect())
+    }
+
     /// What was lost so far, by what it was. Complete only after detaching.
     pub fn drops(&self) -> Vec<(&'static str, u64)> {
         let counted =
@@ -227,6 +248,29 @@ impl CallSets {
     /// Whether a number is in one of the sets.
     pub fn has(set: &[u64; CALL_WORDS], number: u32) -> bool {
         set.get(number as usize / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    /// Notes a call that was made: its outcome, where it is an error, as a number below 0.
+    pub fn note(&mut self, number: u32, error: Option<i32>) {
+        const EPERM: i32 = -1;
+        const ENOSYS: i32 = -38;
+        let outcome = match error {
+            Some(EPERM) => &mut self.refused,
+            Some(ENOSYS) => &mut self.missing,
+            _ => &mut self.passed,
+        };
+        for set in [&mut self.called, outcome] {
+            if let Some(word) = set.get_mut(number as usize / 64) {
+                *word |= 1 << (number % 64);
+            }
+        }
+    }
+
+    /// Takes a call for made that nobody looked at, unless it is known that it was refused.
+    pub fn assume(&mut self, number: u32) {
+        if !Self::has(&self.refused, number) && !Self::has(&self.missing, number) {
+            self.note(number, None);
+        }
     }
 
     /// Adds what is in `more`.

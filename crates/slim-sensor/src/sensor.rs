@@ -168,8 +168,8 @@ impl Core {
     /// ring buffer is drained after fanotify was read, and before that is looked at.
     fn round(&mut self, volumes: &[ImagePath]) -> bool {
         let batch = self.marks.as_ref().map(Marks::read).unwrap_or_default();
-        let (gathered, marks) = (&mut self.gathered, &self.marks);
-        let events = self.program.drain(&mut |event| gathered.take(event, marks.as_ref()));
+        let (gathered, root) = (&mut self.gathered, self.marks.as_ref().map(|marks| &marks.root));
+        let events = self.program.drain(&mut |event| gathered.take(event, root));
         let (more, caught_up) = (batch.more || events > 0, !batch.more);
         self.take_opened(batch);
         self.gathered.end_round(caught_up);
@@ -196,7 +196,7 @@ impl Core {
         let stopped = Stopped(pid);
         match Marks::of_process(pid, volumes) {
             Ok(marks) => {
-                self.gathered.complete_all(&marks);
+                self.gathered.complete_all(&marks.root);
                 self.marks = Some(marks);
                 self.started = Some(Started { pid });
             }
@@ -280,8 +280,9 @@ impl Observer for Sensor {
         for (key, sets) in core.program.calls() {
             core.gathered.add_calls(key, &sets);
         }
+        core.gathered.arguments = core.program.arguments();
         let gathered = std::mem::replace(&mut core.gathered, Gathered::new());
-        let mounts = core.marks.as_ref().map(|marks| marks.mounts.clone()).unwrap_or_default();
+        let mounts = core.marks.as_ref().map(|marks| marks.root.mounts.clone()).unwrap_or_default();
         Ok(assembly::trace(gathered, self.settings.image.clone(), mounts))
     }
 }

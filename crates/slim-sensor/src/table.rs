@@ -1,6 +1,6 @@
 //! Which system calls take paths, and where. Data for the eBPF program; numbers are looked up by name for each ABI.
 
-use slim_trace::{Abi, Access};
+use slim_trace::{ARGUED, Abi, Access, Argument};
 use std::str::FromStr;
 use syscalls::{x86, x86_64};
 
@@ -21,7 +21,8 @@ pub struct Call {
     pub second: PathArgument,
     pub flags: i8,
     pub kind: Kind,
-    pub spare: u16,
+    /// `enum argued`: which arguments are told as values.
+    pub argued: u16,
 }
 
 /// `enum call_kind` of the eBPF program.
@@ -42,6 +43,8 @@ pub enum Kind {
     Seccomp,
     Mount,
     Move,
+    /// Nothing but its arguments is looked at.
+    Argued,
 }
 
 // SAFETY: plain integers without padding; the discriminants of `Kind` are only ever written, never read back.
@@ -81,7 +84,7 @@ fn argument(path: i8, directory: i8, access: Access) -> PathArgument {
 }
 
 fn call(kind: Kind, first: PathArgument, second: PathArgument, flags: i8) -> Call {
-    Call { first, second, flags, kind, spare: 0 }
+    Call { first, second, flags, kind, argued: 0 }
 }
 
 /// A path in argument `path`, relative to the working directory.
@@ -106,6 +109,34 @@ fn two(first: (i8, i8, Access), second: (i8, i8, Access)) -> Call {
 /// Every call that is looked at, by name. Names of all ABIs together; one that an ABI does not have is no matter.
 #[must_use]
 pub fn calls() -> Vec<(&'static str, Call)> {
+    let mut rows = with_paths();
+    for (name, arguments) in ARGUED {
+        if !rows.iter().any(|(row, _)| *row == name) {
+            rows.push((name, call(Kind::Argued, none(), none(), -1)));
+        }
+        for (_, call) in rows.iter_mut().filter(|(row, _)| *row == name) {
+            call.argued = argued_number(arguments);
+        }
+    }
+    rows
+}
+
+/// The number in `enum argued` of the arguments that are told.
+fn argued_number(arguments: &[Argument]) -> u16 {
+    let shape: Vec<(u8, u64)> = arguments.iter().map(|argument| (argument.index, argument.mask)).collect();
+    match shape[..] {
+        [(0, 0xffff_ffff)] => 1,
+        [(1, 0xffff_ffff)] => 2,
+        [(1, 0xffff_ffff), (2, 0xffff_ffff)] => 3,
+        [(0, 0xffff_ffff), (1, 0xf)] => 4,
+        [(0, 0x7E02_0000)] => 5,
+        [(2, 4)] => 6,
+        _ => 0,
+    }
+}
+
+/// Every call that takes paths, sockets or filters.
+fn with_paths() -> Vec<(&'static str, Call)> {
     use Access as A;
     let mut rows = Vec::new();
     let mut each = |names: &'static str, call: Call| rows.extend(names.split(' ').map(|name| (name, call)));
@@ -243,6 +274,16 @@ mod tests {
         for (name, _) in calls() {
             assert!(number_of(Abi::X86, name).or(number_of(Abi::X86_64, name)).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn every_call_whose_arguments_matter_is_told_with_them() {
+        for (name, _) in ARGUED {
+            let rows: Vec<Call> =
+                calls().into_iter().filter(|(row, _)| *row == name).map(|(_, call)| call).collect();
+            assert!(rows.len() == 1 && rows[0].argued != 0, "{name}: {rows:?}");
+        }
+        assert!(calls().iter().all(|(name, call)| (call.argued == 0) == slim_trace::argued(name).is_empty()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use slim_sensor::{Sensor, Settings};
-use slim_trace::{Access, MountKind, Phase, Trace};
+use slim_trace::{Access, ArgumentValues, MountKind, Phase, Trace};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,4 +93,27 @@ fn a_container_made_by_hand_is_seen_from_its_first_program_on() {
     assert!(trace.mounts.iter().any(|mount| mount.kind == MountKind::Root));
     let arguments: Vec<String> = trace.processes.iter().map(|process| process.argv.join(" ")).collect();
     assert!(arguments.contains(&"/bin/busybox cat ./marker ./nothing".to_owned()), "{arguments:?}");
+}
+
+#[test]
+fn arguments_that_matter_are_told_as_values() {
+    if !Path::new("/bin/busybox").exists() || slim_sensor::preflight().is_err() {
+        eprintln!("skipped: needs root and /bin/busybox");
+        return;
+    }
+    let trace = Bare::new("arguments").run("sh -c '/bin/busybox nc 127.0.0.1 9 || exit 0'");
+    let values = |call: &str| {
+        let of_call = trace.arguments.iter().filter(|arguments| arguments.call == call);
+        of_call.map(|arguments| arguments.values.clone()).collect::<Vec<_>>()
+    };
+    // AF_INET, SOCK_STREAM.
+    let [ArgumentValues::Only(sockets)] = &values("socket")[..] else { panic!("{:?}", trace.arguments) };
+    assert!(sockets.contains(&vec![2, 1]), "{sockets:?}");
+    // A static program maps nothing executable.
+    for call in ["mmap", "mprotect"] {
+        for values in values(call) {
+            assert_eq!(values, ArgumentValues::Only([vec![0]].into()), "{call}");
+        }
+    }
+    assert!(trace.arguments.iter().all(|arguments| !slim_trace::argued(&arguments.call).is_empty()));
 }

@@ -60,9 +60,10 @@ where
     W: AsyncWrite + Unpin,
 {
     let hello = async {
+        // The near side speaks first, so that neither waits for the other to read.
+        greeted(&mut input).await?;
         output.write_all(HELLO.as_bytes()).await?;
-        output.flush().await?;
-        greeted(&mut input).await
+        output.flush().await
     };
     tokio::time::timeout(SILENCE, hello)
         .await

@@ -1,6 +1,6 @@
 //! What the two sides say to each other.
 //!
-//! Both begin with one line that names the protocol and its version ([`HELLO`]). After it the byte streams carry
+//! Both begin with one line that names the protocol and its version ([`HELLO`]), the near side first. After it the byte streams carry
 //! conversations, multiplexed by yamux. The near side opens each one with an [`Open`]; what follows is a message at a time,
 //! `length: u32 big-endian, JSON`. Only [`Open::Connect`] turns into plain bytes once it is answered, and a trace follows its
 //! [`Answer::Trace`] as the bytes of a trace file.

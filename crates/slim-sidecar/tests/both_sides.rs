@@ -16,9 +16,9 @@ const SOON: Duration = Duration::from_secs(30);
 
 type Served = JoinHandle<Result<(), slim_sidecar::ServeError>>;
 
-/// Few bytes at a time: frames are cut at every place.
+/// Few bytes at a time: frames and the first line are cut at many places.
 fn pipe() -> (DuplexStream, DuplexStream) {
-    tokio::io::duplex(11)
+    tokio::io::duplex(17)
 }
 
 async fn both() -> (Arc<Sidecar>, Served) {
@@ -67,7 +67,7 @@ async fn work_and_open_ports_of_a_process_are_seen() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_of_any_number_come_through_a_connection_both_ways() {
-    const BYTES: usize = 3 << 20;
+    const BYTES: usize = 600_000;
     let (sidecar, _served) = both().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -3,10 +3,15 @@
 use crate::trace::{Trace, VERSION};
 use serde::Deserialize;
 
+/// The version before calls had arguments.
+const WITHOUT_ARGUMENTS: u32 = 1;
+
 /// Why a trace file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    #[error("read the trace: it has version {found}, this program reads version {VERSION}")]
+    #[error(
+        "read the trace: it has version {found}, this program reads version {WITHOUT_ARGUMENTS} and {VERSION}"
+    )]
     Version { found: u32 },
     #[error("read the trace: {0}")]
     Malformed(#[from] serde_json::Error),
@@ -33,11 +38,15 @@ impl Trace {
             version: u32,
         }
         let Head { version: found } = serde_json::from_slice(bytes)?;
-        if found != VERSION {
+        if found != VERSION && found != WITHOUT_ARGUMENTS {
             return Err(TraceError::Version { found });
         }
-        let trace: Self = serde_json::from_slice(bytes)?;
+        let mut trace: Self = serde_json::from_slice(bytes)?;
         trace.check_processes()?;
+        if found == WITHOUT_ARGUMENTS {
+            trace.version = VERSION;
+            trace.arguments_are_not_known();
+        }
         Ok(trace)
     }
 
@@ -45,6 +54,7 @@ impl Trace {
         let named = (self.processes.iter().filter_map(|process| process.parent).map(|id| ("a process", id)))
             .chain(self.files.iter().map(|file| ("a file", file.process)))
             .chain(self.system_calls.iter().map(|calls| ("a set of system calls", calls.process)))
+            .chain(self.arguments.iter().map(|arguments| ("a call's arguments", arguments.process)))
             .chain(self.sockets.iter().map(|socket| ("a socket", socket.process)))
             .chain(self.listening.iter().map(|listening| ("a port", listening.process)))
             .chain(self.io_uring.iter().map(|operation| ("an io_uring operation", operation.process)));
@@ -90,9 +100,36 @@ mod tests {
 
     #[test]
     fn another_version_is_named() {
-        let text = String::from_utf8(trace().to_json()).unwrap().replace("\"version\": 1", "\"version\": 99");
+        let text = String::from_utf8(trace().to_json()).unwrap().replace("\"version\": 2", "\"version\": 99");
         let error = Trace::from_json(text.as_bytes()).unwrap_err();
-        assert_eq!(error.to_string(), "read the trace: it has version 99, this program reads version 1");
+        assert_eq!(
+            error.to_string(),
+            "read the trace: it has version 99, this program reads version 1 and 2"
+        );
+    }
+
+    #[test]
+    fn a_trace_of_the_first_version_is_read_and_knows_nothing_of_arguments() {
+        let mut old = trace();
+        old.system_calls.push(crate::SystemCalls {
+            process: ProcessId(0),
+            phase: Phase::Startup,
+            abi: crate::Abi::X86_64,
+            calls: ["read".to_owned(), "socket".to_owned()].into(),
+            denied: std::collections::BTreeMap::new(),
+        });
+        let mut json: serde_json::Value = serde_json::from_slice(&old.to_json()).unwrap();
+        json["version"] = 1.into();
+        json.as_object_mut().unwrap().remove("arguments");
+        let read = Trace::from_json(json.to_string().as_bytes()).unwrap();
+        let socket = crate::CallArguments {
+            process: ProcessId(0),
+            phase: Phase::Startup,
+            call: "socket".to_owned(),
+            values: crate::ArgumentValues::Any,
+        };
+        assert_eq!((read.version, &read.arguments[..]), (VERSION, &[socket][..]));
+        assert_eq!(Trace::from_json(&read.to_json()).unwrap(), read);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `docs/trace-schema.md` describes the file for other programs.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod difference;
 mod file;
 mod merge;
@@ -12,6 +13,7 @@ mod steps;
 mod summary;
 mod trace;
 
+pub use arguments::{ARGUED, Argument, ArgumentValues, CallArguments, MOST_VALUES, argued};
 pub use difference::{Sides, TraceDifference};
 pub use file::TraceError;
 pub use merge::MergeError;

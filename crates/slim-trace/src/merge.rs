@@ -53,7 +53,7 @@ impl Trace {
                 }));
             )*};
         }
-        append!(files, system_calls, sockets, listening, io_uring);
+        append!(files, system_calls, arguments, sockets, listening, io_uring);
         self.processes.extend(other.processes.iter().cloned().map(|mut process| {
             process.parent = process.parent.map(number);
             process

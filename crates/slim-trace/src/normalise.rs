@@ -1,6 +1,8 @@
 //! One form for equal observations: what was seen at the same time by chance, in chance order, is put in order.
 
+use crate::arguments::{ArgumentValues, CallArguments};
 use crate::trace::{FileAccess, Process, ProcessId, SystemCalls, Trace};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Processes by parent and content, each with a number; a parent's is below its children's.
@@ -34,6 +36,7 @@ impl Trace {
         }
         each(&mut self.files, |file| &mut file.process, number);
         each(&mut self.system_calls, |calls| &mut calls.process, number);
+        each(&mut self.arguments, |arguments| &mut arguments.process, number);
         each(&mut self.sockets, |socket| &mut socket.process, number);
         each(&mut self.listening, |listening| &mut listening.process, number);
         each(&mut self.io_uring, |operation| &mut operation.process, number);
@@ -67,6 +70,19 @@ impl Trace {
                 calls,
                 denied,
             })
+            .collect();
+        let mut arguments: BTreeMap<_, ArgumentValues> = BTreeMap::new();
+        for seen in self.arguments.drain(..) {
+            match arguments.entry((seen.process, seen.phase, seen.call)) {
+                Entry::Vacant(entry) => {
+                    entry.insert(seen.values);
+                }
+                Entry::Occupied(mut entry) => entry.get_mut().join(seen.values),
+            }
+        }
+        self.arguments = arguments
+            .into_iter()
+            .map(|((process, phase, call), values)| CallArguments { process, phase, call, values })
             .collect();
         sort(&mut self.mounts);
         sort(&mut self.sockets);

@@ -3,14 +3,15 @@
 //! Invariant: every list is sorted by its own `Ord` and free of duplicates ([`Trace::normalise`] makes it so), so that
 //! equal observations are equal bytes.
 
+use crate::arguments::CallArguments;
 use crate::path::TracedPath;
 use crate::steps::Steps;
 use serde::{Deserialize, Serialize};
 use slim_image::ImagePath;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The version of the trace file that this code writes and reads.
-pub const VERSION: u32 = 1;
+/// The version of the trace file that this code writes. It reads version 1 as well, which knew nothing of arguments.
+pub const VERSION: u32 = 2;
 
 /// What was seen of one container, or of several merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Trace {
     pub processes: Vec<Process>,
     pub files: Vec<FileAccess>,
     pub system_calls: Vec<SystemCalls>,
+    /// With which arguments, where they matter.
+    #[serde(default)]
+    pub arguments: Vec<CallArguments>,
     pub sockets: Vec<Socket>,
     pub listening: Vec<Listening>,
     pub io_uring: Vec<IoUringOperation>,
@@ -217,6 +221,7 @@ impl Trace {
             processes: Vec::new(),
             files: Vec::new(),
             system_calls: Vec::new(),
+            arguments: Vec::new(),
             sockets: Vec::new(),
             listening: Vec::new(),
             io_uring: Vec::new(),

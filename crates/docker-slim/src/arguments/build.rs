@@ -1,7 +1,8 @@
-//! Flags of `build` and of `profile`.
+//! Flags of `build`, of `harden` and of `profile`.
 
 use super::{
-    CommonArguments, ImageArguments, KeepArguments, LaunchArguments, RecipeArguments, VerifyArguments,
+    CommonArguments, ImageArguments, KeepArguments, LaunchArguments, PolicyArguments, RecipeArguments,
+    VerifyArguments,
 };
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -34,7 +35,8 @@ pub struct BuildArguments {
     #[arg(long, value_name = "NAME", help_heading = None)]
     pub tag: Vec<String>,
     /// Also write the slim image there, once it is verified: `oci:DIRECTORY[:TAG]`, `oci-archive:FILE[:TAG]`,
-    /// `docker-archive:FILE[:NAME]`, `dir:DIRECTORY`, `docker-daemon:NAME`, `podman:NAME`; may be given several times.
+    /// `docker-archive:FILE[:NAME]`, `dir:DIRECTORY`, `docker://NAME[:TAG]` in a registry, `docker-daemon:NAME`, `podman:NAME`,
+    /// `containerd:NAME`, `embedded:NAME`; may be given several times.
     #[arg(long, value_name = "PLACE", help_heading = None)]
     pub output: Vec<String>,
     /// How the layers are packed that --output writes. A docker-archive's never are, as `docker save` has it.
@@ -57,7 +59,20 @@ pub struct BuildArguments {
     #[command(flatten)]
     pub keep: KeepArguments,
     #[command(flatten)]
+    pub policy: PolicyArguments,
+    #[command(flatten)]
     pub edits: ImageArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct HardenArguments {
+    #[command(flatten)]
+    pub common: CommonArguments,
+    #[command(flatten)]
+    pub verify: VerifyArguments,
+    /// Also write the trace to this file.
+    #[arg(long, value_name = "FILE", help_heading = None)]
+    pub trace_out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -67,4 +82,6 @@ pub struct ProfileArguments {
     /// Also write the trace to this file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub trace_out: Option<PathBuf>,
+    #[command(flatten)]
+    pub policy: PolicyArguments,
 }

@@ -13,7 +13,8 @@ pub struct GlobalArguments {
     /// Folder that holds `.images` with the artifacts [default: the working directory].
     #[arg(long, global = true, value_name = "FOLDER")]
     pub state_path: Option<PathBuf>,
-    /// Which engine runs containers; `auto`: Docker where it has the image or answers, else the embedded one [default: auto].
+    /// Which engine runs containers; `auto`: the one that has the image (Docker, Podman, the embedded one), else the first that
+    /// answers, else the embedded one [default: auto].
     #[arg(long, global = true, value_enum, num_args = 0..=1, default_missing_value = "auto", value_name = "ENGINE")]
     pub engine: Option<EngineName>,
     /// Folder of the embedded engine's images and containers.

@@ -3,12 +3,14 @@
 
 mod build;
 mod container;
+mod containers;
 mod diff;
 mod exercise;
 mod explain;
 mod global;
 mod http;
 mod image;
+mod images;
 mod keep;
 mod launch;
 mod policy;
@@ -21,20 +23,22 @@ mod store;
 mod trace;
 mod verify;
 
-pub use build::{BuildArguments, Compression, LayerChoice, ProfileArguments};
+pub use build::{BuildArguments, Compression, HardenArguments, LayerChoice, ProfileArguments};
 pub use container::ContainerArguments;
+pub use containers::{ExecArguments, LogsArguments, PsArguments, RmArguments, StartArguments, StopArguments};
 pub use diff::{DiffArguments, DifferenceArguments};
 pub use exercise::ExerciseArguments;
 pub use explain::{ByArgument, ExplainArguments};
 pub use global::{EngineName, GlobalArguments, LogFormat, LogLevel, OutputFormat};
 pub use http::HttpArguments;
 pub use image::ImageArguments;
+pub use images::ImagesArguments;
 pub use keep::{KeepArguments, KeepLevel};
 pub use launch::{LaunchArguments, SeccompPhase};
 pub use policy::{
     LauncherArguments, MergeRule, PolicyArguments, PolicyCheckArguments, PolicyCommand,
-    PolicyCompileArguments, PolicyDiffArguments, PolicyFileArgument, PolicyMergeArguments,
-    PolicyShowArguments,
+    PolicyCommandArguments, PolicyCompileArguments, PolicyDiffArguments, PolicyFileArgument, PolicyForm,
+    PolicyMergeArguments, PolicyShowArguments, SeccompChoice,
 };
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
@@ -42,9 +46,9 @@ pub use registry::{
     ClientArguments, CopyArguments, PlatformArguments, PullArguments, PushArguments, RegistryArguments,
     RegistryCommand, ServeArguments,
 };
-pub use run::RunArguments;
+pub use run::{PullPolicy, RunArguments};
 pub use source::{CommonArguments, ObserverName};
-pub use store::{StoreArguments, StoreCommand};
+pub use store::{ImportArguments, StoreArguments, StoreCommand};
 pub use trace::{MergeArguments, ShowArguments, TraceArguments, TraceCommand, TraceDiffArguments};
 pub use verify::{VerifyArguments, VerifyMode};
 
@@ -69,6 +73,9 @@ pub enum Command {
     /// Makes a slim image of a fat one.
     #[command(visible_aliases = ["slim", "b"])]
     Build(Box<BuildArguments>),
+    /// Finds with how little an image runs that stays as it is: its security profiles and its run contract, proved by
+    /// running it under them.
+    Harden(Box<HardenArguments>),
     /// Watches a fat image and writes its security profiles, without making an image.
     #[command(visible_alias = "p")]
     Profile(Box<ProfileArguments>),
@@ -80,19 +87,35 @@ pub enum Command {
     Diff(DiffArguments),
     /// Merges, shows and compares traces: what `profile --trace-out` wrote, and `build --from-trace` takes.
     Trace(TraceArguments),
-    /// Shows, compares, combines and checks policies: those of builds, and those attached to images in registries.
-    Policy(PolicyArguments),
+    /// Shows what a slim image may do and why, writes its profile for other programs; compares, combines and checks profiles: those
+    /// of builds, and those attached to images in registries.
+    Policy(PolicyCommandArguments),
     /// Runs a program under the tighter filter of a policy; what a slim image has with `--seccomp-phase entrypoint`.
     Launch(LauncherArguments),
-    /// Runs an image of the embedded engine's store in the foreground; flags as `docker run`.
+    /// Runs an image of the embedded engine's store; flags as `docker run`.
     Run(Box<RunArguments>),
+    /// Lists the embedded engine's containers.
+    Ps(PsArguments),
+    /// Shows what a container of the embedded engine wrote.
+    Logs(LogsArguments),
+    /// Starts containers of the embedded engine that have ended, or never ran.
+    Start(StartArguments),
+    /// Runs a command in a container of the embedded engine.
+    Exec(ExecArguments),
+    /// Stops containers of the embedded engine.
+    Stop(StopArguments),
+    /// Removes containers of the embedded engine with their anonymous volumes.
+    Rm(RmArguments),
     /// The images of the embedded engine, which needs no daemon: lists, imports, removes.
     Store(StoreArguments),
-    /// Fetches an image from a registry into an OCI layout or a docker-archive; no engine is needed.
+    /// Lists the images of all engines that answer, and which of them are slim.
+    Images(ImagesArguments),
+    /// Fetches an image from a registry into an engine, or to where --output says; no engine is needed for that.
     Pull(PullArguments),
-    /// Brings an image from an OCI layout into a registry; no engine is needed.
+    /// Brings an image from an engine or from files into a registry.
     Push(PushArguments),
-    /// Copies an image from registry to registry, a whole index unless --platform is given; nothing is stored here.
+    /// Copies an image from any place to any other, a whole index unless --platform is given. From registry to registry nothing
+    /// is stored here.
     Copy(CopyArguments),
     /// Our own registry.
     Registry(RegistryArguments),

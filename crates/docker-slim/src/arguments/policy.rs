@@ -1,18 +1,40 @@
-//! Flags of the commands about policies.
+//! Flags about what the slim image may do, and those of the commands about policies.
 
 use super::{ClientArguments, DifferenceArguments};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What the slim image may do")]
 pub struct PolicyArguments {
+    /// How much the seccomp profile allows: what was seen, what container runtimes need and what every program needs; or
+    /// also the harmless relatives of what was seen, at most 40; or also all that the kept programs can do, as far as
+    /// Docker's default profile allows it.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = SeccompChoice::Balanced)]
+    pub seccomp: SeccompChoice,
+    /// Restrict arguments to those that were seen, where they matter: socket families and types, options of prctl,
+    /// arch_prctl, personality, ioctl, fcntl and setsockopt, memory that is executable. Not for clone3 and openat2, whose
+    /// arguments lie in memory, which seccomp cannot read.
+    #[arg(long)]
+    pub seccomp_args: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SeccompChoice {
+    Strict,
+    Balanced,
+    Broad,
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyCommandArguments {
     #[command(subcommand)]
     pub command: PolicyCommand,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Shows a policy: what may be called, and why.
+    /// Shows what an image may do, each call with its reason, or writes the profile in the format of another program.
     Show(PolicyShowArguments),
     /// Shows how two seccomp profiles differ.
     Diff(PolicyDiffArguments),
@@ -27,27 +49,55 @@ pub enum PolicyCommand {
 /// Which file of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PolicyFileArgument {
+    /// All that was decided, with its reasons.
+    Policy,
     Seccomp,
-    /// The tighter profile after the entrypoint.
+    /// The tighter profile that the launcher installs after the entrypoint.
     EntrypointSeccomp,
     #[value(name = "apparmor")]
     AppArmor,
-    Run,
+    /// With how little the image runs.
     Contract,
+    /// What the launcher in the image reads.
     Launch,
 }
 
 #[derive(Debug, Args)]
 pub struct PolicyShowArguments {
-    /// The policy: a seccomp profile, a folder of artifacts, an image that was built here, `oci:FOLDER[:NAME]` or
-    /// `docker://NAME` with a policy attached.
+    /// The policy: an image that was built here, by the name or id of the fat image or the slim one; `policy.json` or a
+    /// seccomp profile; a folder of artifacts; `oci:FOLDER[:NAME]` or `docker://NAME` with a policy attached.
     #[arg(value_name = "REF")]
     pub policy: String,
+    /// In what form.
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = PolicyForm::Text)]
+    pub format: PolicyForm,
+    /// The tighter policy for the time after the entrypoint's last exec: without what only its scripts and helpers, and
+    /// the container runtime, needed.
+    #[arg(long)]
+    pub after_entrypoint: bool,
     /// Print this file of it as it is, and nothing else.
-    #[arg(long, value_name = "FILE", value_enum)]
+    #[arg(long, value_name = "FILE", value_enum, conflicts_with_all = ["format", "after_entrypoint"])]
     pub print: Option<PolicyFileArgument>,
     #[command(flatten)]
     pub client: ClientArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyForm {
+    /// For people.
+    Text,
+    /// For `docker run --security-opt seccomp=FILE`.
+    Docker,
+    /// For `podman run --security-opt seccomp=FILE`.
+    Podman,
+    /// `linux.seccomp` of an OCI runtime's configuration; also a kubelet's local file.
+    Oci,
+    /// A SeccompProfile of Kubernetes' security-profiles-operator.
+    Kubernetes,
+    /// A Kubernetes securityContext that names the profile in the kubelet's folder.
+    KubernetesLocalhost,
+    /// Settings of a systemd unit.
+    Systemd,
 }
 
 #[derive(Debug, Args)]

@@ -21,14 +21,6 @@ pub struct ClientArguments {
     pub parallel: u16,
 }
 
-impl ClientArguments {
-    /// What holds where a command has none of these flags.
-    #[must_use]
-    pub fn none() -> Self {
-        Self { auth_file: None, insecure_registry: Vec::new(), parallel: 4 }
-    }
-}
-
 /// Which images of an index.
 #[derive(Debug, Args)]
 pub struct PlatformArguments {
@@ -38,6 +30,9 @@ pub struct PlatformArguments {
     /// The whole index, with the images for all platforms.
     #[arg(long)]
     pub all_platforms: bool,
+    /// Also what refers to the image: signatures, lists of contents (OCI referrers).
+    #[arg(long)]
+    pub referrers: bool,
 }
 
 #[derive(Debug, Args)]
@@ -45,9 +40,11 @@ pub struct PullArguments {
     /// The image: `NAME[:TAG][@DIGEST]` or `docker://NAME…`.
     #[arg(value_name = "IMAGE")]
     pub image: String,
-    /// Where it goes: `oci:FOLDER[:NAME]`, an OCI layout; `docker-archive:FILE[:NAME]`, a file for `docker load`.
+    /// Where it goes: `oci:FOLDER[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]`, `dir:FOLDER`,
+    /// `docker-daemon:NAME`, `podman:NAME`, `containerd:NAME`, `embedded:NAME` [default: the engine that --engine says, under its
+    /// own name].
     #[arg(long, short, value_name = "PLACE")]
-    pub output: String,
+    pub output: Option<String>,
     #[command(flatten)]
     pub platforms: PlatformArguments,
     /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
@@ -60,12 +57,13 @@ pub struct PullArguments {
 
 #[derive(Debug, Args)]
 pub struct PushArguments {
-    /// The image: `oci:FOLDER[:NAME]`, or the path of an OCI layout.
+    /// The image: name or id in an engine; `oci:FOLDER[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]`,
+    /// `dir:FOLDER`, `docker-daemon:NAME`, `podman:NAME`, `containerd:NAME`, `embedded:NAME`, or a path to such files.
     #[arg(value_name = "SOURCE")]
     pub source: String,
-    /// What it is called in the registry: `NAME[:TAG]` or `docker://NAME…`.
+    /// What it is called in the registry: `NAME[:TAG]` or `docker://NAME…` [default: its name in the engine].
     #[arg(value_name = "IMAGE")]
-    pub image: String,
+    pub image: Option<String>,
     #[command(flatten)]
     pub platforms: PlatformArguments,
     /// Push blobs in chunks of so many bytes, for registries that take no large requests.
@@ -81,10 +79,10 @@ pub struct PushArguments {
 
 #[derive(Debug, Args)]
 pub struct CopyArguments {
-    /// The image: `NAME[:TAG][@DIGEST]` or `docker://NAME…`.
+    /// The image: `NAME[:TAG][@DIGEST]` or `docker://NAME…` in a registry, or any place that `push` reads.
     #[arg(value_name = "FROM")]
     pub from: String,
-    /// What it is called where it goes: `NAME[:TAG]` or `docker://NAME…`.
+    /// Where it goes: `NAME[:TAG]` or `docker://NAME…` in a registry, or any place that `pull --output` writes.
     #[arg(value_name = "TO")]
     pub to: String,
     #[command(flatten)]

@@ -1,11 +1,34 @@
 //! Flags of `run`. Their names are `docker run`'s.
 
-use clap::Args;
+use super::ClientArguments;
+use clap::{Args, ValueEnum};
+
+/// When an image is fetched from its registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PullPolicy {
+    /// Always, whether the store has it or not.
+    Always,
+    /// Where the store does not have it.
+    Missing,
+    Never,
+}
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// Publish a port: [[IP:]PORT:]PORT (TCP).
+    /// Go on without it, and print its id: `ps`, `logs`, `stop` and `rm` know the container by it, or by its name.
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Keep standard input open, and hand on what is typed or piped.
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give the container a terminal.
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Name of the container.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Publish a port: [[IP:]PORT:]PORT[/udp].
     #[arg(short = 'p', long, value_name = "PORT")]
     pub publish: Vec<String>,
     /// Publish every exposed port under a free one of this machine.
@@ -32,14 +55,15 @@ pub struct RunArguments {
     /// The program, instead of the image's ENTRYPOINT.
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
-    /// `none` (one of the container's own with loopback alone, the default) or `host`.
+    /// `none` (one of the container's own with loopback alone, the default), `bridge` (the same with a way out, through
+    /// nftables) or `host`.
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
     /// Run under this seccomp profile: a file, a folder of artifacts, an image that was built here, or one in a layout or
     /// a registry with a policy attached (`oci:FOLDER[:NAME]`, `docker://NAME`).
     #[arg(long, value_name = "REF")]
     pub policy: Option<String>,
-    /// seccomp=FILE, seccomp=unconfined, no-new-privileges, systempaths=unconfined.
+    /// seccomp=FILE, seccomp=unconfined, apparmor=PROFILE (a loaded one), no-new-privileges, systempaths=unconfined.
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
     /// Add a capability.
@@ -51,10 +75,32 @@ pub struct RunArguments {
     /// Make the root read-only.
     #[arg(long)]
     pub read_only: bool,
-    /// Remove the container when it ends: it always is.
+    /// Remove the container when it ends.
     #[arg(long)]
     pub rm: bool,
-    /// Name, id or beginning of an id of an image in the store.
+    /// Address of a name server.
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<String>,
+    /// Memory at most: bytes, or with k, m, g behind the number.
+    #[arg(short, long, value_name = "BYTES")]
+    pub memory: Option<String>,
+    /// Processors at most: 0.5, 2 …
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<f64>,
+    /// Processes and threads at most.
+    #[arg(long, value_name = "NUMBER")]
+    pub pids_limit: Option<i64>,
+    /// Whether the image is fetched from its registry.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = PullPolicy::Missing)]
+    pub pull: PullPolicy,
+    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
+    /// times.
+    #[arg(long, value_name = "REGISTRY=MIRROR", help_heading = "Registries")]
+    pub registry_mirror: Vec<String>,
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// The image: name, id or beginning of an id in the store, a name in a registry, or any place that `docker-slim copy`
+    /// reads.
     pub image: String,
     /// Instead of the image's CMD.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

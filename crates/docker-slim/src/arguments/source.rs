@@ -1,31 +1,35 @@
 //! Flags that `build` and `profile` share.
 
-use super::{ContainerArguments, ExerciseArguments, HttpArguments};
+use super::{ClientArguments, ContainerArguments, ExerciseArguments, HttpArguments};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 /// Who watches the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ObserverName {
-    /// This program where the engine runs on this machine and it may watch; else a sidecar container.
+    /// This program where the engine runs on this machine and it may watch; else a sidecar container, or with the embedded
+    /// engine the container's own programs.
     Auto,
     /// This program: the engine runs on this machine, and it has the capabilities (root has).
     Local,
     /// A short-lived container of this program, made by the engine beside the one that is watched.
     Sidecar,
+    /// The container's own programs, by seccomp's user notification: needs no capability, but the embedded engine. Calls
+    /// that every program makes all the time are taken for made.
+    Notify,
 }
 
 #[derive(Debug, Args)]
 pub struct CommonArguments {
     /// The fat image: name or id, or a place: `oci:DIRECTORY[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`,
-    /// `dir:DIRECTORY`, `docker-daemon:NAME`, `podman:NAME`, `docker://NAME`, or a path to one of these files. With
-    /// --dockerfile: the folder that it is built in.
+    /// `dir:DIRECTORY`, `docker://NAME[:TAG][@DIGEST]` in a registry, `docker-daemon:NAME`, `podman:NAME`, `containerd:NAME`,
+    /// `embedded:NAME`, or a path to one of these files. With --dockerfile: the folder that it is built in.
     #[arg(value_name = "IMAGE")]
     pub image: Option<String>,
     /// The fat image: name or id (the same as the argument).
     #[arg(long, value_name = "IMAGE")]
     pub target: Option<String>,
-    /// Pull the fat image where the engine does not hold it.
+    /// Fetch the fat image from the registry that its name says where the engine does not hold it.
     #[arg(long, default_value_t = true)]
     pub pull: bool,
     /// Which image of a multi-platform one, as in `linux/arm64`; what any other must be for [default: this machine's].
@@ -46,6 +50,13 @@ pub struct CommonArguments {
     /// Show the container's log when it has stopped.
     #[arg(long)]
     pub show_clogs: bool,
+
+    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
+    /// times.
+    #[arg(long, value_name = "REGISTRY=MIRROR", help_heading = "Registries")]
+    pub registry_mirror: Vec<String>,
+    #[command(flatten)]
+    pub client: ClientArguments,
 
     #[command(flatten)]
     pub exercise: ExerciseArguments,

@@ -1,7 +1,7 @@
 //! Flags of `store`.
 
+use super::{ClientArguments, PlatformArguments};
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
 
 /// The embedded engine's own images.
 #[derive(Debug, Args)]
@@ -15,14 +15,9 @@ pub enum StoreCommand {
     /// Lists the images: names, id, size, date.
     #[command(visible_alias = "list")]
     Ls,
-    /// Takes in the images of a saved archive (`docker save`, or an OCI layout in a tar file).
-    Import {
-        /// The archive.
-        archive: PathBuf,
-        /// One more name for its image; the archive must hold one only.
-        #[arg(long, value_name = "NAME")]
-        tag: Option<String>,
-    },
+    /// Takes in all images of a saved archive (`docker save`, or an OCI layout in a tar file), or the image at any place that
+    /// `docker-slim copy` reads.
+    Import(ImportArguments),
     /// Takes names away; an image goes with its last name.
     Rm {
         /// Names, ids or beginnings of ids.
@@ -32,4 +27,22 @@ pub enum StoreCommand {
     /// Removes images without a name, and all that no image and no container needs. With --engine: instead, what this
     /// program keeps in that engine to be used again, the images of sidecar containers (--observer sidecar).
     Prune,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    /// An archive, or a place: `docker://NAME`, `oci:FOLDER[:NAME]`, `dir:FOLDER`, `docker-daemon:NAME`, `podman:NAME` …
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// The image's name; of an archive one more name, and it must hold one image only.
+    #[arg(long, value_name = "NAME")]
+    pub tag: Option<String>,
+    #[command(flatten)]
+    pub platforms: PlatformArguments,
+    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
+    /// times.
+    #[arg(long, value_name = "REGISTRY=MIRROR")]
+    pub registry_mirror: Vec<String>,
+    #[command(flatten)]
+    pub client: ClientArguments,
 }

@@ -5,10 +5,9 @@ use crate::failure::Failure;
 use crate::settings::{self, AttachPolicy};
 use bytes::Bytes;
 use slim_build::{POLICY_ARTIFACT, PolicyBytes, policy_files};
-use slim_image::manifest::MANIFEST_LIMIT;
-use slim_image::{Descriptor, Digest, Document, Layout, Platform, Reference};
-use slim_registry::client::Progress;
-use slim_registry::{Artifact, ArtifactFile, Client, RegistryError};
+use slim_image::{Descriptor, Digest, Document, Platform, Reference};
+use slim_registry::client::{Progress, Which};
+use slim_registry::{Artifact, ArtifactFile, Client, RepositoryName};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,21 +31,20 @@ pub fn revision(artifact: &Artifact) -> u64 {
     artifact.annotations.get(REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Attaches policies to the images of a manifest or index that was pushed out of a layout; gives the artifacts' digests.
+/// Attaches policies to the images of a manifest or index that was pushed; gives the artifacts' digests.
 pub async fn attach_policies(
     global: &GlobalArguments,
     which: &AttachPolicy,
     client: &Client,
-    layout: &Layout,
     root: &Descriptor,
     image: &Reference,
-    progress: &Arc<dyn Progress>,
+    progress: Arc<dyn Progress>,
 ) -> Result<Vec<Digest>, Failure> {
     let mut attached = Vec::new();
     if *which == AttachPolicy::Off {
         return Ok(attached);
     }
-    let images = images(layout, root)?;
+    let images = images(client, root, image).await?;
     if let (AttachPolicy::Folder(folder), true) = (which, images.len() > 1) {
         return Err(Failure::usage(format!(
             "attach the policy in {} to {} images at once",
@@ -67,7 +65,7 @@ pub async fn attach_policies(
                 _ => continue,
             }
         }
-        attached.push(attach(client, image, &pushed, files, progress).await?);
+        attached.push(attach(client, image, &pushed, files, &progress).await?);
     }
     Ok(attached)
 }
@@ -121,20 +119,20 @@ async fn attach(
     Ok(slim_registry::attach(client, image, &pushed.descriptor, &artifact, progress).await?)
 }
 
-/// The images of a manifest or an index of a layout.
-fn images(layout: &Layout, root: &Descriptor) -> Result<Vec<Pushed>, Failure> {
+/// The images of a manifest or an index of a registry.
+async fn images(client: &Client, root: &Descriptor, image: &Reference) -> Result<Vec<Pushed>, Failure> {
+    let repository = client.to_push(RepositoryName::of(image));
     let mut images = Vec::new();
-    let mut open = vec![root.clone()];
-    while let Some(descriptor) = open.pop() {
-        let read = layout.read_blob(&descriptor, MANIFEST_LIMIT).map_err(RegistryError::from);
-        let bytes = read.map_err(Failure::from)?;
-        match Document::read(&bytes, Some(&descriptor.media_type)) {
-            Ok(Document::Manifest(manifest)) if manifest.image_layers().is_ok() => {
-                images.push(Pushed { descriptor, id: manifest.config.digest });
+    let mut open = vec![root.digest];
+    while let Some(digest) = open.pop() {
+        let fetched = repository.manifest(&Which::Digest(digest)).await?;
+        match fetched.document {
+            Document::Manifest(manifest) if manifest.image_layers().is_ok() => {
+                images.push(Pushed { descriptor: fetched.descriptor, id: manifest.config.digest });
             }
-            Ok(Document::Index(index)) => open.extend(index.images().cloned()),
+            Document::Index(index) => open.extend(index.images().map(|image| image.digest)),
             // What is no image has no policy.
-            Ok(Document::Manifest(_)) | Err(_) => {}
+            Document::Manifest(_) => {}
         }
     }
     Ok(images)

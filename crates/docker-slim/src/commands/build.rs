@@ -1,5 +1,6 @@
 //! `docker-slim build`, one slim image of one fat one, and `docker-slim profile`, the same without the image.
 
+use super::choice::Wanted;
 use super::fat_image;
 use super::with_engine::with_engine;
 use crate::arguments::{BuildArguments, GlobalArguments, OutputFormat, ProfileArguments};
@@ -7,6 +8,7 @@ use crate::failure::Failure;
 use crate::settings::{self, FatImage, Work};
 use slim_build::BuildError;
 use slim_engine::Engine;
+use slim_image::location::EngineKind;
 use slim_report::BuildReport;
 use std::fs;
 use std::io::Write;
@@ -14,8 +16,10 @@ use std::path::Path;
 
 /// What comes of the observation.
 #[derive(Clone, Copy)]
-enum Outcome {
+pub(super) enum Outcome {
     Image,
+    /// Policy and run contract, proved on the fat image.
+    Contract,
     ProfileOnly,
 }
 
@@ -29,17 +33,22 @@ pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result
     run(global, &settings::profile(global, arguments)?, Outcome::ProfileOnly)
 }
 
-fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Failure> {
-    let mut report =
-        with_engine(global, &work.settings.run, held(&work.fat_image), async |engine, terminal, outside| {
-            let settings = fat_image::prepare(engine, work, terminal, outside).await?;
+pub(super) fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Failure> {
+    let mut report = with_engine(
+        global,
+        &work.settings.run,
+        wanted(&work.fat_image),
+        async |engine, terminal, outside| {
+            let settings = fat_image::prepare(global, engine, work, terminal, outside).await?;
             let report = match outcome {
                 Outcome::Image => slim_build::build(engine, &settings, terminal, outside).await?,
+                Outcome::Contract => slim_build::harden(engine, &settings, terminal, outside).await?,
                 Outcome::ProfileOnly => slim_build::profile(engine, &settings, terminal, outside).await?,
             };
             remove_fat_image(engine, &work.fat_image).await?;
             Ok(report)
-        })?;
+        },
+    )?;
     if work.remove_artifacts {
         remove_artifacts(&mut report, work.settings.copy_meta_artifacts.as_deref())?;
     }
@@ -50,11 +59,13 @@ fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Result<(), Fa
     Ok(())
 }
 
-/// The image that an engine is to have already.
-fn held(fat_image: &FatImage) -> Option<&str> {
+/// What an engine is to have already.
+fn wanted(fat_image: &FatImage) -> Wanted<'_> {
     match fat_image {
-        FatImage::Held { reference, .. } => Some(reference),
-        _ => None,
+        FatImage::Held { reference, .. } => Wanted::Image(reference),
+        FatImage::HeldBy { engine: EngineKind::Containerd, .. } => Wanted::Any,
+        FatImage::HeldBy { engine, .. } => Wanted::HeldBy(*engine),
+        _ => Wanted::Any,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `docker-slim diff`: how two images, traces or keep files differ.
 
+use super::choice::Wanted;
 use super::difference::{of_keep_files, of_traces, of_trees, tell};
 use super::with_engine::with_engine;
 use crate::arguments::{DiffArguments, GlobalArguments};
@@ -36,10 +37,10 @@ pub fn run(global: &GlobalArguments, arguments: &DiffArguments) -> Result<(), Fa
 }
 
 /// The image to be found in an engine.
-fn image_of(side: &TreeSource) -> Option<&str> {
+fn image_of(side: &TreeSource) -> Wanted<'_> {
     match side {
-        TreeSource::Image(reference) => Some(reference),
-        TreeSource::Stored(_) => None,
+        TreeSource::Image(reference) => Wanted::Image(reference),
+        TreeSource::Stored(_) => Wanted::Any,
     }
 }
 

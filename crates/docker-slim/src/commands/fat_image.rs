@@ -1,14 +1,21 @@
-//! Brings the fat image into the engine where it is not there: pulls it, or builds it with the docker command. What lies
-//! in files is opened, for the run to take along.
+//! Brings the fat image to where it can be worked on: from its registry, or built with the docker command. What lies in files
+//! is opened, for the run to take along; what is in a registry comes into the embedded engine's store, or into files as well.
 
+use super::transfer::{Containerd, Destination, Source, Transfer, carrier};
+use super::with_registry::Bars;
+use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::outside::Outside;
-use crate::settings::{FatImage, Recipe, Work};
+use crate::settings::{FatImage, Recipe, Selected, Work, is_id, program};
 use crate::terminal::Terminal;
-use slim_build::{BuildError, Event, FatFiles, Person, Progress, Settings};
-use slim_engine::Engine;
+use slim_build::{BuildError, Event, FatFiles, Output, Person, Progress, Settings};
+use slim_engine::embedded::Store;
+use slim_engine::{Engine, Login};
 use slim_image::location::{EngineKind, Stored};
-use slim_image::{LocalImage, Reference};
+use slim_image::reference::ReferenceError;
+use slim_image::{LocalImage, Location, Reference};
+use slim_registry::client::{Credentials, credentials};
+use slim_registry::{Client, RepositoryName};
 use std::fs;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -21,33 +28,93 @@ const NO_IMAGE: u8 = 4;
 
 /// Sees to it that the fat image is there, as far as it can be, and gives the settings with it.
 pub async fn prepare(
+    global: &GlobalArguments,
     engine: &dyn Engine,
     work: &Work,
     terminal: &Terminal,
     outside: &Outside,
 ) -> Result<Settings, Failure> {
+    let bars = Arc::new(Bars::new(global.quiet));
+    let transfer = Transfer {
+        client: Client::new(work.client.clone()),
+        selected: Selected { platform: work.settings.platform.clone(), ..Selected::default() },
+        scratch: work.settings.state_path.clone(),
+        bars: &bars,
+        outside,
+    };
     let prepared = async {
         let mut settings = work.settings.clone();
-        for (kind, name) in &work.engines {
-            check_engine(engine, *kind, name).await?;
-        }
+        let elsewhere = elsewhere(engine, work, &mut settings).await?;
+        settings.carrier = carrier(global, &work.client, settings.state_path.clone(), elsewhere).await?;
         match &work.fat_image {
             FatImage::Held { reference, pull: wanted } => match beside(engine, reference, terminal).await? {
                 Some(stored) => settings.fat_files = Some(open(&settings, stored).await?),
-                None if *wanted => pull(engine, reference, terminal).await?,
+                None if *wanted => pull(engine, reference, &transfer, terminal).await?,
                 None => {}
             },
-            FatImage::HeldBy { engine: kind, reference } => check_engine(engine, *kind, reference).await?,
-            FatImage::Registry { reference } => bring(engine, reference, terminal).await?,
+            FatImage::HeldBy { engine: EngineKind::Containerd, reference } => {
+                let source = Source::Containerd(Containerd::new(program("ctr"))?, reference.clone());
+                settings.fat_files = Some(at_hand(&transfer, &source).await?);
+            }
+            FatImage::HeldBy { .. } => {}
+            FatImage::Registry(reference) => match engine.store() {
+                Some(store) => settings.target = into_store(&transfer, store, reference).await?,
+                None => {
+                    let source = Source::Registry(reference.clone());
+                    settings.fat_files = Some(at_hand(&transfer, &source).await?);
+                }
+            },
             FatImage::Stored(stored) => settings.fat_files = Some(open(&settings, stored.clone()).await?),
             FatImage::Built(recipe) => build(recipe, terminal).await?,
         }
+        bars.clear();
         Ok(settings)
     };
     tokio::select! {
         done = prepared => done,
         () = outside.interrupted() => Err(BuildError::Interrupted.into()),
     }
+}
+
+/// Where the slim image goes that neither files nor this engine are; in this engine it gets one name more.
+async fn elsewhere(
+    engine: &dyn Engine,
+    work: &Work,
+    settings: &mut Settings,
+) -> Result<Vec<Location>, Failure> {
+    if work.elsewhere.is_empty() {
+        return Ok(Vec::new());
+    }
+    let working = engine.describe().await.map_err(BuildError::from)?.name;
+    let mut others = Vec::new();
+    for location in work.elsewhere.clone() {
+        match location {
+            Location::Engine { engine, name } if engine.name() == working => {
+                settings.outputs.push(Output::Name(name));
+            }
+            other => others.push(other),
+        }
+    }
+    Ok(others)
+}
+
+/// The image in files that are open already.
+async fn at_hand(transfer: &Transfer<'_>, source: &Source) -> Result<FatFiles, Failure> {
+    let image = transfer.at_hand(source).await?.image;
+    let name = source.name().filter(|name| name.tag.is_some() || name.digest.is_none());
+    let name = name.map(|name| Reference { digest: None, ..name }.familiar().with_tag().to_string());
+    Ok(FatFiles { name: name.or_else(|| image.names().first().cloned()), image: Arc::new(image) })
+}
+
+/// Gives the name by which the store has it.
+async fn into_store(
+    transfer: &Transfer<'_>,
+    store: &Store,
+    reference: &Reference,
+) -> Result<String, Failure> {
+    let (source, name) = (Source::Registry(reference.clone()), Some(reference.clone()));
+    transfer.run(&source, &Destination::Store(store.clone(), name)).await?;
+    Ok(reference.to_string())
 }
 
 /// Files that a plain name names, where the engine knows no such image.
@@ -101,39 +168,29 @@ fn name_of_files(stored: &Stored) -> Option<String> {
     name.parse::<Reference>().ok().map(|name| name.to_string())
 }
 
-/// The engine that is used must be the one that was named.
-async fn check_engine(engine: &dyn Engine, kind: EngineKind, reference: &str) -> Result<(), Failure> {
-    let found = engine.describe().await.map_err(BuildError::from)?.name;
-    let wanted = match kind {
-        EngineKind::Docker => "docker",
-        EngineKind::Podman => "podman",
-        EngineKind::Containerd => "containerd",
-    };
-    if found == wanted {
-        return Ok(());
-    }
-    let place = format!("{}:{reference}", kind.transport());
-    Err(Failure::usage(format!("use {place}: the engine is {found}"))
-        .with_hint(format!("--host names the socket of {wanted}")))
-}
-
-async fn bring(engine: &dyn Engine, reference: &str, terminal: &Terminal) -> Result<(), Failure> {
-    terminal.tell(Event::Line(format!("pulling {reference}")));
-    engine.pull_image(reference).await.map_err(|error| Failure::from(BuildError::from(error)))
-}
-
-async fn pull(engine: &dyn Engine, reference: &str, terminal: &Terminal) -> Result<(), Failure> {
+/// What no engine has is where its name says: an engine with a daemon fetches it itself, for the embedded one we do.
+async fn pull(
+    engine: &dyn Engine,
+    reference: &str,
+    transfer: &Transfer<'_>,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
     let failed = |error| Failure::from(BuildError::from(error));
     if is_id(reference) || engine.image_exists(reference).await.map_err(failed)? {
         return Ok(());
     }
-    bring(engine, reference, terminal).await
-}
-
-/// Ids are never pulled.
-fn is_id(reference: &str) -> bool {
-    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    reference.starts_with("sha256:") || (reference.len() >= 12 && is_hexadecimal(reference))
+    terminal.tell(Event::Line(format!("pulling {reference}")));
+    let name: Reference =
+        reference.parse().map_err(|error: ReferenceError| Failure::usage(error.to_string()))?;
+    if let Some(store) = engine.store() {
+        return into_store(transfer, store, &name).await.map(drop);
+    }
+    let sources = &transfer.client.settings().credentials;
+    let login = credentials::find(sources, &RepositoryName::of(&name)).await?.map(|found| match found {
+        Credentials::Password { user, password } => Login::Password { user, password },
+        Credentials::IdentityToken(token) => Login::IdentityToken(token),
+    });
+    engine.pull_image(reference, login.as_ref()).await.map_err(failed)
 }
 
 async fn build(recipe: &Recipe, terminal: &Terminal) -> Result<(), Failure> {
@@ -179,15 +236,5 @@ mod tests {
         assert_eq!(name(path("app:docker.io/a/b:3")).as_deref(), Some("docker.io/a/b:3"));
         assert_eq!(name(path("Tool.tar.gz")).as_deref(), Some("tool:latest"));
         assert_eq!(name(path("o d d.tar")), None);
-    }
-
-    #[test]
-    fn an_id_is_told_from_a_name() {
-        for id in ["sha256:12", "0123456789ab", "0123456789abcdef0123"] {
-            assert!(is_id(id), "{id}");
-        }
-        for name in ["cafe", "sample-node-app", "0123456789ab:latest", "host:5000/0123456789ab"] {
-            assert!(!is_id(name), "{name}");
-        }
     }
 }

@@ -5,12 +5,15 @@ mod build;
 mod choice;
 mod collector;
 mod completion;
+mod containers;
 mod copy;
 mod diff;
 mod difference;
 mod documentation;
 mod explain;
 mod fat_image;
+mod harden;
+mod images;
 mod launch;
 mod metadata;
 mod output;
@@ -23,6 +26,7 @@ mod run;
 mod sidecar;
 mod store;
 mod trace;
+mod transfer;
 mod version;
 mod with_engine;
 mod with_registry;
@@ -52,6 +56,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure> {
     match command {
         Command::Build(arguments) => build::build(global, &arguments),
+        Command::Harden(arguments) => harden::harden(global, &arguments),
         Command::Profile(arguments) => build::profile(global, &arguments),
         Command::Probe(arguments) => probe::run(global, &arguments),
         Command::Explain(arguments) => explain::run(global, &arguments),
@@ -60,7 +65,14 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Policy(arguments) => policy::run(global, &arguments),
         Command::Launch(arguments) => launch::run(&arguments),
         Command::Run(arguments) => run::run(global, &arguments),
+        Command::Ps(arguments) => containers::list(global, &arguments),
+        Command::Logs(arguments) => containers::logs(global, &arguments),
+        Command::Start(arguments) => containers::start(global, &arguments),
+        Command::Exec(arguments) => containers::execute(global, &arguments),
+        Command::Stop(arguments) => containers::stop(global, &arguments),
+        Command::Rm(arguments) => containers::remove(global, &arguments),
         Command::Store(arguments) => store::run(global, &arguments),
+        Command::Images(arguments) => images::run(global, &arguments),
         Command::Pull(arguments) => pull::run(global, &arguments),
         Command::Push(arguments) => push::run(global, &arguments),
         Command::Copy(arguments) => copy::run(global, &arguments),

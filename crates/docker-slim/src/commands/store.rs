@@ -1,12 +1,20 @@
 //! `docker-slim store`: the images of the embedded engine.
 
+use super::choice::Wanted;
+use super::transfer::{Destination, Source, Transfer, no_form};
 use super::with_engine::with_engine;
-use crate::arguments::{EngineName, GlobalArguments, OutputFormat, StoreArguments, StoreCommand};
+use super::with_registry::with_registry;
+use crate::arguments::{
+    EngineName, GlobalArguments, ImportArguments, OutputFormat, StoreArguments, StoreCommand,
+};
 use crate::failure::Failure;
-use crate::settings;
+use crate::settings::{self, Import, Selected};
 use slim_build::BuildError;
 use slim_engine::EngineError;
 use slim_engine::embedded::{Store, StoredImage};
+use slim_image::location::Form;
+use slim_image::{Location, Selector, Stored};
+use slim_registry::Client;
 use slim_report::human;
 use std::fs::File;
 use std::io::Write;
@@ -25,7 +33,7 @@ pub fn run(global: &GlobalArguments, arguments: &StoreArguments) -> Result<(), F
     let store = Store::open(&settings::store_root(global)).map_err(failed)?;
     match &arguments.command {
         StoreCommand::Ls => list(global, &store.images().map_err(failed)?),
-        StoreCommand::Import { archive, tag } => import(global, &store, archive, tag.as_deref()),
+        StoreCommand::Import(arguments) => import(global, &store, arguments),
         StoreCommand::Rm { images } => {
             for image in images {
                 let gone = store.untag(image).map_err(failed)?;
@@ -52,7 +60,7 @@ pub fn run(global: &GlobalArguments, arguments: &StoreArguments) -> Result<(), F
 /// Takes the images of sidecars out of an engine with a daemon.
 fn prune_engine(global: &GlobalArguments) -> Result<(), Failure> {
     let run = settings::this_run()?;
-    let names = with_engine(global, &run, None, async |engine, _, _| {
+    let names = with_engine(global, &run, Wanted::Any, async |engine, _, _| {
         slim_engine::prune_sidecars(engine).await.map_err(failed)
     })?;
     match global.output_format {
@@ -69,7 +77,44 @@ fn failed(error: EngineError) -> Failure {
     Failure::from(BuildError::from(error))
 }
 
-fn import(global: &GlobalArguments, store: &Store, archive: &Path, tag: Option<&str>) -> Result<(), Failure> {
+/// A whole archive with all its images, or the one image of a place.
+fn import(global: &GlobalArguments, store: &Store, arguments: &ImportArguments) -> Result<(), Failure> {
+    let settings = settings::import(arguments)?;
+    match &settings.from {
+        Location::Stored(Stored { form, path, selector: Selector::Only })
+            if matches!(form, Form::AnyArchive | Form::DockerArchive | Form::OciArchive)
+                && settings.selected == Selected::default() =>
+        {
+            import_archive(global, store, path, arguments.tag.as_deref())
+        }
+        _ => import_image(global, store, settings),
+    }
+}
+
+fn import_image(global: &GlobalArguments, store: &Store, settings: Import) -> Result<(), Failure> {
+    let digest = with_registry(global, async |bars, outside| {
+        let from = Source::at(global, settings.from, async |name| Err(no_form(&name))).await?;
+        let transfer = Transfer {
+            client: Client::new(settings.client),
+            selected: settings.selected,
+            scratch: store.path().to_owned(),
+            bars: &bars,
+            outside,
+        };
+        let to = Destination::Store(store.clone(), settings.name);
+        Ok(transfer.run(&from, &to).await?.descriptor.digest)
+    })?;
+    let id = store.id_of(&digest).map_err(failed)?;
+    let images: Vec<StoredImage> = store.find(&id.to_string()).map_err(failed)?.into_iter().collect();
+    list(global, &images)
+}
+
+fn import_archive(
+    global: &GlobalArguments,
+    store: &Store,
+    archive: &Path,
+    tag: Option<&str>,
+) -> Result<(), Failure> {
     let file = File::open(archive)
         .map_err(|error| Failure::new(format!("read {}: {error}", archive.display()), NO_IMAGE))?;
     let mut images = store.import(&file).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! What every command does that works with an engine: connects, sweeps what dead runs left, listens to signals.
 
-use super::choice;
+use super::choice::{self, Wanted};
 use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::outside::Outside;
@@ -12,11 +12,11 @@ use std::time::Duration;
 /// How long blocking workers may still take after everything has been cleaned up.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// Does the work on a runtime of its own. `image`: the one to be worked on, where it is known.
+/// Does the work on a runtime of its own. `wanted`: what is known of the image.
 pub fn with_engine<T>(
     global: &GlobalArguments,
     run: &Run,
-    image: Option<&str>,
+    wanted: Wanted<'_>,
     work: impl AsyncFnOnce(&dyn Engine, &Terminal, &Outside) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -28,7 +28,7 @@ pub fn with_engine<T>(
         let outside =
             Outside::new().map_err(|error| BuildError::Bug(format!("install signal handlers: {error}")))?;
         let terminal = Terminal::new(global.quiet);
-        let engine = choice::choose(global, image, &terminal).await?;
+        let engine = choice::choose(global, wanted, &terminal).await?;
         for error in slim_engine::sweep(engine.as_ref(), run).await.errors {
             terminal.tell(Event::Notice(format!("could not remove what a dead run left: failed to {error}")));
         }

@@ -77,7 +77,8 @@ pub struct Figures {
 }
 
 impl Bars {
-    fn new(quiet: bool) -> Self {
+    /// `quiet`: nothing is said at all.
+    pub fn new(quiet: bool) -> Self {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let draws = !quiet && !is_dumb && std::io::stderr().is_terminal();
         let bar = draws.then(|| {
@@ -94,13 +95,15 @@ impl Bars {
         Figures { moved: self.tally.lock().expect("no holder of this lock panics").moved }
     }
 
-    fn clear(&self) {
+    /// Takes the bar away until something travels again.
+    pub fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 
-    fn line(&self, text: &str) {
+    /// A line above the bar.
+    pub fn line(&self, text: &str) {
         let print = || {
             // Nobody is left to be told when stderr is closed.
             let _ = writeln!(std::io::stderr().lock(), "{text}");
@@ -117,7 +120,13 @@ impl Progress for Bars {
     fn tell(&self, event: Event<'_>) {
         let mut tally = self.tally.lock().expect("no holder of this lock panics");
         match event {
-            Event::Planned { blobs, bytes } => (tally.planned, tally.size) = (blobs, bytes),
+            Event::Planned { blobs, bytes } => {
+                (tally.planned, tally.size) = (blobs, bytes);
+                tally.blobs.clear();
+                if let Some(bar) = &self.bar {
+                    bar.reset();
+                }
+            }
             Event::Began { blob, already } => {
                 tally.blobs.insert(blob.digest, Blob { size: blob.size, position: already });
             }
@@ -165,6 +174,7 @@ pub fn document(transferred: &Transferred, from: &str, to: &str, figures: Figure
         "media_type": transferred.descriptor.media_type,
         "platform": transferred.descriptor.platform.as_ref().map(ToString::to_string),
         "manifests": transferred.manifests,
+        "referrers": transferred.referrers,
         "blobs": transferred.blobs,
         "size": transferred.size,
         "moved_bytes": figures.moved,

@@ -10,7 +10,7 @@ mod http;
 mod image;
 mod keep;
 mod launch;
-mod outputs;
+pub mod outputs;
 mod policy;
 mod probe;
 mod recipe;
@@ -23,21 +23,22 @@ mod verify;
 pub use diff::Side;
 pub use endpoint::{endpoint_inputs, flags_name_an_address, names_an_address, podman_sockets};
 pub use explain::{Question, explain};
-pub use policy::{AttachPolicy, PolicyPlace, attach_policy, built_here, policy_client, policy_place};
+pub use policy::{AttachPolicy, PolicyPlace, attach_policy, built_here, policy_place};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
-pub use registry::{Pull, copy, pull, push, serve};
-pub use run::run;
+pub use registry::{Copy, Import, Selected, client, copy, import, is_id, program, pull, push, serve};
+pub use run::{RunSettings, run};
 pub use trace::read_trace;
 
 use crate::arguments::{
-    BuildArguments, CommonArguments, GlobalArguments, LayerChoice, ObserverName, ProfileArguments,
+    BuildArguments, CommonArguments, GlobalArguments, HardenArguments, LayerChoice, ObserverName,
+    ProfileArguments,
 };
 use crate::failure::Failure;
-use slim_build::{ConfigEdits, Layers, ObserverChoice, Reading, Settings, Verify};
+use slim_build::{ConfigEdits, Layers, ObserverChoice, Output, Reading, Settings, Verify};
 use slim_engine::Run;
-use slim_image::location::EngineKind;
-use slim_image::{Packing, Platform};
+use slim_image::{Location, Packing, Platform};
+use slim_registry::ClientSettings;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,14 +52,16 @@ const BUFFER_BYTES: u32 = 8 << 20;
 /// This program's own file.
 pub const OWN_BINARY: &str = "/proc/self/exe";
 
-/// What `build` or `profile` does, around the pipeline.
+/// What `build`, `harden` or `profile` does, around the pipeline.
 #[derive(Debug)]
 pub struct Work {
     pub settings: Settings,
     /// How the fat image comes into the engine where it is not there.
     pub fat_image: FatImage,
-    /// Engines that the slim image shall go to, each with its name there: it must be the one that is used.
-    pub engines: Vec<(EngineKind, String)>,
+    /// How registries are talked to.
+    pub client: ClientSettings,
+    /// Where the slim image goes besides files: registries, engines.
+    pub elsewhere: Vec<Location>,
     /// Remove what lies below the state path when all is done.
     pub remove_artifacts: bool,
 }
@@ -70,8 +73,9 @@ pub struct Work {
 pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Work, Failure> {
     let mut work = common(global, &arguments.common, recipe::fat_image(global, arguments)?)?;
     work.settings.tags.clone_from(&arguments.tag);
-    let outputs::Outputs { outputs, engines } = outputs::outputs(&arguments.output)?;
-    (work.settings.outputs, work.engines) = (outputs, engines);
+    let outputs::Outputs { stored, elsewhere } = outputs::outputs(&arguments.output)?;
+    work.settings.outputs = stored.into_iter().map(Output::Stored).collect();
+    work.elsewhere = elsewhere;
     work.settings.layers = match arguments.layers {
         LayerChoice::Flat => Layers::Flat,
         LayerChoice::Preserve => Layers::Preserve,
@@ -81,7 +85,20 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
     work.settings.keep = keep::settings(&arguments.keep)?;
     work.settings.verify = verify::settings(&arguments.verify)?;
     work.settings.launch = launch::settings(&arguments.launch, arguments.layers)?;
+    policy::apply(&arguments.policy, &mut work.settings);
     work.settings.from_trace = arguments.from_trace.as_deref().map(read_trace).transpose()?.map(Arc::new);
+    Ok(work)
+}
+
+/// The settings of `harden`.
+///
+/// # Errors
+/// What is wrong with the flags.
+pub fn harden(global: &GlobalArguments, arguments: &HardenArguments) -> Result<Work, Failure> {
+    let fat_image = FatImage::at(recipe::target(&arguments.common)?, arguments.common.pull)?;
+    let mut work = common(global, &arguments.common, fat_image)?;
+    work.settings.verify = verify::settings(&arguments.verify)?;
+    work.settings.trace_out.clone_from(&arguments.trace_out);
     Ok(work)
 }
 
@@ -93,6 +110,7 @@ pub fn profile(global: &GlobalArguments, arguments: &ProfileArguments) -> Result
     let fat_image = FatImage::at(recipe::target(&arguments.common)?, arguments.common.pull)?;
     let mut work = common(global, &arguments.common, fat_image)?;
     work.settings.trace_out.clone_from(&arguments.trace_out);
+    policy::apply(&arguments.policy, &mut work.settings);
     Ok(work)
 }
 
@@ -109,7 +127,8 @@ pub fn reading(global: &GlobalArguments) -> Result<Reading, Failure> {
     })
 }
 
-fn state_path(global: &GlobalArguments) -> PathBuf {
+/// Folder that holds `.images`, and what is needed for a while.
+pub fn state_path(global: &GlobalArguments) -> PathBuf {
     global.state_path.clone().unwrap_or_else(|| PathBuf::from("."))
 }
 
@@ -129,6 +148,7 @@ fn common(
         platform: platform(arguments.platform.as_deref())?,
         tags: Vec::new(),
         outputs: Vec::new(),
+        carrier: None,
         packing: Packing::Gzip,
         layers: Layers::Flat,
         threads: outputs::threads(),
@@ -140,6 +160,8 @@ fn common(
         observer: observer(arguments.observer),
         keep: keep::usual(),
         launch: slim_build::Launch::default(),
+        seccomp: slim_policy::Mode::default(),
+        seccomp_arguments: false,
         verify: Verify::default(),
         show_container_logs: arguments.show_clogs,
         stop_grace: STOP_GRACE,
@@ -151,7 +173,15 @@ fn common(
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
     };
-    Ok(Work { settings, fat_image, engines: Vec::new(), remove_artifacts: arguments.remove_file_artifacts })
+    let mut client = client(&arguments.client)?;
+    client.mirrors = registry::mirrors(&arguments.registry_mirror)?;
+    Ok(Work {
+        settings,
+        fat_image,
+        client,
+        elsewhere: Vec::new(),
+        remove_artifacts: arguments.remove_file_artifacts,
+    })
 }
 
 fn observer(name: ObserverName) -> ObserverChoice {
@@ -159,6 +189,7 @@ fn observer(name: ObserverName) -> ObserverChoice {
         ObserverName::Auto => ObserverChoice::Auto,
         ObserverName::Local => ObserverChoice::Local,
         ObserverName::Sidecar => ObserverChoice::Sidecar,
+        ObserverName::Notify => ObserverChoice::Notify,
     }
 }
 
@@ -223,10 +254,13 @@ mod tests {
         assert_eq!(of(&["--verify-rounds=7"]).settings.verify.rounds, 7);
         assert!(of(&["--remove-file-artifacts"]).remove_artifacts && !of(&[]).remove_artifacts);
         assert_eq!(of(&["--new-workdir=/w"]).settings.edits.workdir.as_deref(), Some("/w"));
+        assert_eq!(of(&["--seccomp=strict"]).settings.seccomp, slim_policy::Mode::Strict);
+        assert_eq!(of(&[]).settings.seccomp, slim_policy::Mode::Balanced);
+        assert!(of(&["--seccomp-args"]).settings.seccomp_arguments);
         assert!(of(&["--include-shell"]).settings.keep.include_shell);
         assert!(of(&[]).settings.from_trace.is_none());
         let written = of(&["--output=oci:a", "--output=docker-daemon:b", "--compression=zstd"]);
-        assert_eq!((written.settings.outputs.len(), written.engines.len()), (2, 1));
+        assert_eq!((written.settings.outputs.len(), written.elsewhere.len()), (1, 1));
         assert_eq!(written.settings.packing, Packing::Zstd);
         assert_eq!(of(&[]).settings.packing, Packing::Gzip);
         assert_eq!(of(&["--layers=preserve"]).settings.layers, Layers::Preserve);
@@ -259,6 +293,19 @@ mod tests {
         assert_eq!(report(&[]), Some(PathBuf::from("slim.report.json")));
         assert_eq!(report(&["--report=r.json"]), Some(PathBuf::from("r.json")));
         assert_eq!(report(&["--report=off"]), None);
+    }
+
+    #[test]
+    fn harden_takes_the_flags_about_running_and_proving_and_not_those_about_the_image() {
+        let words = ["harden", "x", "--env=A=1", "--verify-rounds=1", "--trace-out=/t"];
+        let arguments = parse_with(&words, &[]).unwrap().arguments;
+        let Command::Harden(harden_arguments) = arguments.command else { panic!() };
+        let work = harden(&arguments.global, &harden_arguments).unwrap();
+        assert_eq!(work.settings.verify.rounds, 1);
+        assert_eq!(work.settings.trace_out, Some(PathBuf::from("/t")));
+        for flag in ["--include-shell", "--tag=y", "--output=oci:z"] {
+            assert!(parse_with(&["harden", "x", flag], &[]).is_err(), "{flag}");
+        }
     }
 
     #[test]

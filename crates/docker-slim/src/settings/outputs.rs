@@ -2,18 +2,18 @@
 
 use crate::arguments::Compression;
 use crate::failure::Failure;
-use slim_build::Output;
-use slim_image::location::{EngineKind, Location, LocationError, Stored};
-use slim_image::{Packing, Selector};
+use slim_image::location::{Location, LocationError, Stored};
+use slim_image::{Packing, Reference, Selector};
 use std::num::NonZero;
 use std::thread;
 
-/// Where the slim image goes, and which engines that needs.
+/// Where the slim image goes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outputs {
-    pub outputs: Vec<Output>,
-    /// Each with the place as it was written.
-    pub engines: Vec<(EngineKind, String)>,
+    /// In files.
+    pub stored: Vec<Stored>,
+    /// Registries and engines.
+    pub elsewhere: Vec<Location>,
 }
 
 /// The places of `--output`.
@@ -25,35 +25,24 @@ pub fn outputs(texts: &[String]) -> Result<Outputs, Failure> {
     for text in texts {
         let refuse = |why: &str| Failure::usage(format!("write to --output {text}: {why}"));
         let usage = |error: LocationError| Failure::usage(format!("understand --output: failed to {error}"));
-        let output = match text.parse().map_err(usage)? {
-            Location::Stored(Stored { selector: Selector::Digest(_), .. }) => {
+        match text.parse().map_err(usage)? {
+            Location::Stored(Stored { selector: Selector::Digest(_), .. })
+            | Location::Registry(Reference { digest: Some(_), .. }) => {
                 return Err(
                     refuse("a digest follows from the image").with_hint("a name may follow behind a colon")
                 );
             }
-            Location::Stored(stored) => Output::Stored(stored),
-            Location::Engine { engine: EngineKind::Containerd, .. } => {
-                return Err(refuse("containerd is not asked to hold images")
-                    .with_hint("--output oci-archive:image.tar, then ctr images import image.tar"));
-            }
-            Location::Engine { engine, name } => {
-                found.engines.push((engine, name.clone()));
-                Output::Name(name)
-            }
-            Location::Registry(_) => {
-                return Err(refuse("nothing is pushed to a registry from here").with_hint(
-                    "--output oci:DIRECTORY, then skopeo copy; or docker push of the image in the engine",
-                ));
-            }
+            Location::Stored(stored) => found.stored.push(stored),
+            location @ (Location::Engine { .. } | Location::Registry(_)) => found.elsewhere.push(location),
             Location::Path(path) | Location::Plain(path) => match Stored::recognise(&path).map_err(usage)? {
-                Some(stored) => Output::Stored(stored),
+                Some(stored) => found.stored.push(stored),
                 None => {
-                    return Err(refuse("it does not say in what form")
-                        .with_hint("oci:DIRECTORY, oci-archive:FILE, docker-archive:FILE or dir:DIRECTORY; --tag gives a name"));
+                    return Err(refuse("it does not say in what form").with_hint(
+                        "oci:DIRECTORY, oci-archive:FILE, docker-archive:FILE, dir:DIRECTORY or docker://NAME; --tag gives a name",
+                    ));
                 }
             },
-        };
-        found.outputs.push(output);
+        }
     }
     Ok(found)
 }
@@ -83,20 +72,19 @@ mod tests {
     #[test]
     fn places_to_write_to_are_understood() {
         for text in ["oci:a", "oci:a:1", "oci-archive:a.tar:x", "docker-archive:a.tar:a:1", "dir:a"] {
-            let [Output::Stored(stored)] = &of(text).unwrap().outputs[..] else { panic!("{text}") };
-            assert_eq!(stored.to_string(), text);
+            assert_eq!(of(text).unwrap().stored[0].to_string(), text);
         }
-        let engine = of("docker-daemon:a:1").unwrap();
-        assert_eq!(engine.outputs, [Output::Name("a:1".to_owned())]);
-        assert_eq!(engine.engines, [(EngineKind::Docker, "a:1".to_owned())]);
+        for text in ["docker-daemon:a:1", "podman:a", "embedded:a", "containerd:a", "docker://h:5000/a:1"] {
+            assert_eq!(of(text).unwrap().elsewhere[0].to_string(), text);
+        }
     }
 
     #[test]
     fn other_places_are_refused_with_what_to_write() {
         let digest = format!("oci:a@{}", slim_image::Digest::of("x"));
+        let in_registry = digest.replace("oci:", "docker://");
         for (text, hint) in [
-            ("docker://a/b:1", "skopeo copy"),
-            ("containerd:a", "ctr images import"),
+            (in_registry.as_str(), "behind a colon"),
             ("./new", "oci:DIRECTORY"),
             ("name:1", "--tag"),
             (&digest, "behind a colon"),

@@ -1,12 +1,22 @@
-//! What names a policy → where it lies.
+//! Flags about what the slim image may do → settings; what names a policy → where it lies.
 
-use super::registry;
-use crate::arguments::{ClientArguments, GlobalArguments};
+use crate::arguments::{GlobalArguments, PolicyArguments, SeccompChoice};
 use crate::failure::Failure;
-use slim_image::location::{Form, Location, Stored};
-use slim_image::{Layout, Reference};
-use slim_registry::ClientSettings;
+use slim_build::Settings;
+use slim_image::location::{Form, Location};
+use slim_image::{Layout, Reference, Stored};
+use slim_policy::Mode;
 use std::path::{Path, PathBuf};
+
+/// How much the profile allows.
+pub fn apply(arguments: &PolicyArguments, settings: &mut Settings) {
+    settings.seccomp = match arguments.seccomp {
+        SeccompChoice::Strict => Mode::Strict,
+        SeccompChoice::Balanced => Mode::Balanced,
+        SeccompChoice::Broad => Mode::Broad,
+    };
+    settings.seccomp_arguments = arguments.seccomp_args;
+}
 
 /// Where a policy lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,14 +77,6 @@ pub fn policy_place(global: &GlobalArguments, word: &str) -> Result<PolicyPlace,
 /// The artifacts of an image's last build below the state path.
 pub fn built_here(global: &GlobalArguments, image: &str) -> Result<Option<PathBuf>, Failure> {
     Ok(slim_build::last_artifacts(&super::state_path(global), image)?)
-}
-
-/// How registries are talked to.
-///
-/// # Errors
-/// What is wrong with the flags.
-pub fn policy_client(arguments: &ClientArguments) -> Result<ClientSettings, Failure> {
-    registry::client(arguments)
 }
 
 /// Whether what is pushed takes its policy with it.

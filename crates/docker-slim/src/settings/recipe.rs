@@ -2,6 +2,7 @@
 
 use crate::arguments::{BuildArguments, CommonArguments, GlobalArguments};
 use crate::failure::Failure;
+use slim_image::Reference;
 use slim_image::location::{EngineKind, Location, LocationError, Stored};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ pub enum FatImage {
     Held { reference: String, pull: bool },
     /// An engine of this kind holds it.
     HeldBy { engine: EngineKind, reference: String },
-    /// The engine brings it from its registry, whether it has one of that name or not.
-    Registry { reference: String },
+    /// It is in a registry, whether the engine has one of that name or not.
+    Registry(Reference),
     /// It lies in files.
     Stored(Stored),
     /// It is built first.
@@ -44,8 +45,8 @@ impl FatImage {
         match self {
             Self::Held { reference, .. }
             | Self::HeldBy { reference, .. }
-            | Self::Registry { reference }
             | Self::Built(Recipe { name: reference, .. }) => reference.clone(),
+            Self::Registry(reference) => reference.to_string(),
             Self::Stored(stored) => stored.to_string(),
         }
     }
@@ -58,13 +59,7 @@ impl FatImage {
         let usage = |error: LocationError| Failure::usage(error.to_string());
         Ok(match text.parse().map_err(usage)? {
             Location::Plain(reference) => Self::Held { reference, pull },
-            Location::Registry(reference) => Self::Registry { reference: reference.to_string() },
-            Location::Engine { engine: EngineKind::Containerd, name } => {
-                return Err(Failure::usage(format!("read {text}: containerd is not asked for images"))
-                    .with_hint(format!(
-                        "ctr images export image.tar {name} writes it to a file: oci-archive:image.tar"
-                    )));
-            }
+            Location::Registry(reference) => Self::Registry(reference),
             Location::Engine { engine, name } => Self::HeldBy { engine, reference: name },
             Location::Stored(stored) => Self::Stored(stored),
             Location::Path(path) => match Stored::recognise(&path).map_err(usage)? {
@@ -234,13 +229,12 @@ mod tests {
             matches!(of(&[path]).unwrap(), FatImage::Stored(stored) if stored.to_string() == format!("oci:{path}"))
         );
         assert!(matches!(of(&["oci:x:1"]).unwrap(), FatImage::Stored(stored) if stored.name() == Some("1")));
-        let registry = FatImage::Registry { reference: "a/b:1".to_owned() };
+        let registry = FatImage::Registry("a/b:1".parse().unwrap());
         assert_eq!(of(&["docker://a/b:1"]).unwrap(), registry);
         let held = FatImage::HeldBy { engine: EngineKind::Podman, reference: "a:1".to_owned() };
         assert_eq!(of(&["podman:a:1"]).unwrap(), held);
         let missing = of(&[&format!("{path}/missing")]).unwrap_err();
         assert_eq!((missing.exit_code, missing.message.contains("no such file")), (4, true));
-        assert!(of(&["containerd:a:1"]).unwrap_err().hint.unwrap().contains("ctr images export"));
         assert_eq!(of(&["oci:"]).unwrap_err().exit_code, 2);
     }
 

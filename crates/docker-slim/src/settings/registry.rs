@@ -2,96 +2,114 @@
 
 use super::{AttachPolicy, attach_policy, state_path};
 use crate::arguments::{
-    ClientArguments, CopyArguments, GlobalArguments, PlatformArguments, PullArguments, PushArguments,
-    ServeArguments,
+    ClientArguments, CopyArguments, GlobalArguments, ImportArguments, PlatformArguments, PullArguments,
+    PushArguments, ServeArguments,
 };
 use crate::failure::Failure;
-use slim_image::location::{Form, Location, Stored};
-use slim_image::{Platform, Reference};
-use slim_registry::client::CredentialSources;
-use slim_registry::{ClientSettings, Platforms, ServerSettings};
+use slim_image::location::Location;
+use slim_image::{Platform, Reference, Selector, Stored};
+use slim_registry::client::{CredentialSources, Proxies};
+use slim_registry::{ClientSettings, Platforms, Selection, ServerSettings};
 use std::collections::BTreeMap;
 use std::env;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// What `pull` does.
-#[derive(Debug)]
-pub struct Pull {
-    pub client: ClientSettings,
-    pub image: Reference,
-    pub platforms: Platforms,
-    /// A layout, or a docker-archive.
-    pub output: Stored,
-}
+/// The exit code where there is no such image.
+const NO_IMAGE: u8 = 4;
 
-/// What `push` does.
-#[derive(Debug)]
-pub struct Push {
-    pub client: ClientSettings,
-    /// A layout.
-    pub source: Stored,
-    pub image: Reference,
-    pub platforms: Platforms,
-    pub attach_policy: AttachPolicy,
-}
-
-/// What `copy` does.
+/// What `pull`, `push` and `copy` do.
 #[derive(Debug)]
 pub struct Copy {
     pub client: ClientSettings,
-    pub from: Reference,
-    pub to: Reference,
-    pub platforms: Platforms,
+    pub from: Location,
+    /// `None`: the engine that works.
+    pub to: Option<Location>,
+    pub selected: Selected,
+    /// Whether what goes into a registry takes its policy with it.
+    pub attach_policy: AttachPolicy,
+}
+
+/// Which images of an index, and what goes with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// The one for this platform and no other.
+    pub platform: Option<Platform>,
+    /// All of them were asked for.
+    pub is_all: bool,
+    /// All of them where the flags do not say and the place holds several.
+    pub is_whole: bool,
+    /// Also what refers to them.
+    pub referrers: bool,
+}
+
+impl Selected {
+    /// For a place that holds several.
+    pub fn selection(&self) -> Selection {
+        let platforms = match &self.platform {
+            Some(platform) => Platforms::Only(platform.clone()),
+            None if self.is_all || self.is_whole => Platforms::All,
+            None => Platforms::Usual(Platform::host()),
+        };
+        Selection { platforms, referrers: self.referrers }
+    }
+
+    /// For a place that holds one, and nothing that refers to it.
+    ///
+    /// # Errors
+    /// When all are asked for.
+    pub fn one(&self) -> Result<Selection, Failure> {
+        if self.is_all {
+            return Err(Failure::usage("bring all platforms there: it holds one image a name")
+                .with_hint("oci:FOLDER, oci-archive:FILE and registries hold an index"));
+        }
+        Ok(Selection { referrers: false, ..Self { is_whole: false, ..self.clone() }.selection() })
+    }
 }
 
 /// The settings of `pull`.
 ///
 /// # Errors
 /// What is wrong with the flags.
-pub fn pull(arguments: &PullArguments) -> Result<Pull, Failure> {
-    let output = match place(&arguments.output)? {
-        Location::Stored(stored) if matches!(stored.form, Form::Layout | Form::DockerArchive) => stored,
-        _ => {
-            return Err(Failure::usage(format!("pull into {}: it is no such place", arguments.output))
-                .with_hint("--output oci:FOLDER[:NAME] or docker-archive:FILE[:NAME]"));
-        }
-    };
-    let platforms = platforms(&arguments.platforms, Platforms::Usual(Platform::host()))?;
-    if output.form == Form::DockerArchive && platforms == Platforms::All {
-        return Err(Failure::usage("pull all platforms into a docker-archive: it holds one image a name")
-            .with_hint("--output oci:FOLDER holds an index"));
-    }
+pub fn pull(arguments: &PullArguments) -> Result<Copy, Failure> {
     let mut client = client(&arguments.client)?;
     client.mirrors = mirrors(&arguments.registry_mirror)?;
-    Ok(Pull { client, image: in_registry(&arguments.image)?, platforms, output })
+    Ok(Copy {
+        client,
+        from: Location::Registry(in_registry(&arguments.image)?),
+        to: arguments.output.as_deref().map(destination).transpose()?,
+        selected: selected(&arguments.platforms, false)?,
+        attach_policy: AttachPolicy::Off,
+    })
 }
 
 /// The settings of `push`.
 ///
 /// # Errors
-/// What is wrong with the flags, and a source that is no layout.
-pub fn push(arguments: &PushArguments) -> Result<Push, Failure> {
-    let found = match place(&arguments.source)? {
-        Location::Stored(stored) => Some(stored),
-        Location::Path(path) | Location::Plain(path) => Stored::recognise(&path).map_err(|error| {
-            Failure::usage(error.to_string()).with_hint("push takes an OCI layout: oci:FOLDER[:NAME]")
-        })?,
-        Location::Registry(_) => {
-            return Err(Failure::usage(format!("push {}: it is in a registry", arguments.source))
-                .with_hint("`docker-slim copy` takes images from registry to registry"));
+/// What is wrong with the flags.
+pub fn push(arguments: &PushArguments) -> Result<Copy, Failure> {
+    let from = place(&arguments.source)?;
+    if let Location::Registry(_) = from {
+        return Err(Failure::usage(format!("push {}: it is in a registry", arguments.source))
+            .with_hint("`docker-slim copy` takes images from registry to registry"));
+    }
+    let to = match (&arguments.image, &from) {
+        (Some(image), _) => in_registry(image)?,
+        (None, Location::Plain(name) | Location::Engine { name, .. }) if !is_id(name) => in_registry(name)?,
+        (None, _) => {
+            return Err(Failure::usage(format!(
+                "push {}: what it is to be called is not said",
+                arguments.source
+            ))
+            .with_hint("docker-slim push SOURCE NAME[:TAG]"));
         }
-        Location::Engine { .. } => None,
     };
-    let source = found.filter(|stored| stored.form == Form::Layout).ok_or_else(|| {
-        Failure::usage(format!("push {}: it is no OCI layout", arguments.source))
-            .with_hint("push takes an OCI layout: oci:FOLDER[:NAME]")
-    })?;
     let mut client = client(&arguments.client)?;
     client.chunk = chunk(arguments.chunk_size)?;
-    let platforms = platforms(&arguments.platforms, Platforms::All)?;
+    let selected = selected(&arguments.platforms, true)?;
     let attach_policy = attach_policy(&arguments.attach_policy);
-    Ok(Push { client, source, image: in_registry(&arguments.image)?, platforms, attach_policy })
+    Ok(Copy { client, from, to: Some(Location::Registry(to)), selected, attach_policy })
 }
 
 /// The settings of `copy`.
@@ -104,9 +122,75 @@ pub fn copy(arguments: &CopyArguments) -> Result<Copy, Failure> {
     client.chunk = chunk(arguments.chunk_size)?;
     Ok(Copy {
         client,
-        from: in_registry(&arguments.from)?,
-        to: in_registry(&arguments.to)?,
-        platforms: platforms(&arguments.platforms, Platforms::All)?,
+        from: plain_in_registry(place(&arguments.from)?)?,
+        to: Some(plain_in_registry(destination(&arguments.to)?)?),
+        selected: selected(&arguments.platforms, true)?,
+        attach_policy: AttachPolicy::Off,
+    })
+}
+
+/// What `store import` does.
+#[derive(Debug)]
+pub struct Import {
+    pub client: ClientSettings,
+    pub from: Location,
+    pub name: Option<Reference>,
+    pub selected: Selected,
+}
+
+/// The settings of `store import`. A plain name is that of a file here.
+///
+/// # Errors
+/// What is wrong with the flags, and a file that is not there.
+pub fn import(arguments: &ImportArguments) -> Result<Import, Failure> {
+    let from = match place(&arguments.source)? {
+        Location::Plain(text) | Location::Path(text) => {
+            let found =
+                Stored::recognise(&text).map_err(|error| Failure::new(error.to_string(), NO_IMAGE))?;
+            Location::Stored(found.ok_or_else(|| {
+                Failure::new(format!("read {text}: there is no such file"), NO_IMAGE)
+                    .with_hint(format!("docker://{text} is in a registry, docker-daemon:{text} in Docker"))
+            })?)
+        }
+        location => location,
+    };
+    let name = arguments.tag.as_deref().map(in_registry).transpose()?;
+    let mut client = client(&arguments.client)?;
+    client.mirrors = mirrors(&arguments.registry_mirror)?;
+    Ok(Import { client, from, name, selected: selected(&arguments.platforms, false)? })
+}
+
+/// A place to write to.
+fn destination(text: &str) -> Result<Location, Failure> {
+    match place(text)? {
+        Location::Stored(Stored { selector: Selector::Digest(_), .. }) => {
+            Err(Failure::usage(format!("write to {text}: a digest follows from the image"))
+                .with_hint("a name may follow behind a colon"))
+        }
+        location => Ok(location),
+    }
+}
+
+/// Where only registries have plain names.
+fn plain_in_registry(location: Location) -> Result<Location, Failure> {
+    match location {
+        Location::Plain(name) => in_registry(&name).map(Location::Registry),
+        location => Ok(location),
+    }
+}
+
+/// Ids are never pulled.
+pub fn is_id(reference: &str) -> bool {
+    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    reference.starts_with("sha256:") || (reference.len() >= 12 && is_hexadecimal(reference))
+}
+
+/// Where a command of this machine is, as the shell finds it.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let mut files = env::split_paths(&path).map(|folder| folder.join(name));
+    files.find(|file| {
+        file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     })
 }
 
@@ -132,15 +216,11 @@ fn in_registry(text: &str) -> Result<Reference, Failure> {
     }
 }
 
-fn platforms(arguments: &PlatformArguments, usual: Platforms) -> Result<Platforms, Failure> {
-    match &arguments.platform {
-        Some(text) => text
-            .parse()
-            .map(Platforms::Only)
-            .map_err(|error: slim_image::platform::PlatformError| Failure::usage(error.to_string())),
-        None if arguments.all_platforms => Ok(Platforms::All),
-        None => Ok(usual),
-    }
+fn selected(arguments: &PlatformArguments, is_whole: bool) -> Result<Selected, Failure> {
+    let platform = arguments.platform.as_deref().map(str::parse).transpose();
+    let platform =
+        platform.map_err(|error: slim_image::platform::PlatformError| Failure::usage(error.to_string()))?;
+    Ok(Selected { platform, is_all: arguments.all_platforms, is_whole, referrers: arguments.referrers })
 }
 
 fn chunk(bytes: Option<u64>) -> Result<Option<u64>, Failure> {
@@ -150,7 +230,7 @@ fn chunk(bytes: Option<u64>) -> Result<Option<u64>, Failure> {
     }
 }
 
-fn mirrors(words: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+pub(super) fn mirrors(words: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for word in words {
         let (registry, mirror) = word
@@ -164,9 +244,14 @@ fn mirrors(words: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     Ok(mirrors)
 }
 
-pub(super) fn client(arguments: &ClientArguments) -> Result<ClientSettings, Failure> {
+/// How the client behaves towards every registry.
+///
+/// # Errors
+/// What is wrong with the flags or with the proxies of the environment.
+pub fn client(arguments: &ClientArguments) -> Result<ClientSettings, Failure> {
     let environment = |name: &str| env::var(name).ok();
     Ok(ClientSettings {
+        proxies: proxies(&environment)?,
         credentials: CredentialSources {
             files: auth_files(arguments.auth_file.clone(), &environment)?,
             helper_path: env::var_os("PATH"),
@@ -208,6 +293,18 @@ fn auth_files(
     Ok(files.into_iter().flatten().collect())
 }
 
+/// As curl and engines read them; the empty value is none.
+fn proxies(environment: &dyn Fn(&str) -> Option<String>) -> Result<Proxies, Failure> {
+    let text = |name: &str| {
+        let given = |name: &str| environment(name).filter(|value| !value.is_empty());
+        given(name).or_else(|| given(&name.to_ascii_lowercase())).unwrap_or_default()
+    };
+    Proxies::new(&text("HTTP_PROXY"), &text("HTTPS_PROXY"), &text("NO_PROXY")).map_err(|error| {
+        Failure::usage(error.to_string())
+            .with_hint("HTTP_PROXY and HTTPS_PROXY are http://[USER:PASSWORD@]HOST[:PORT]")
+    })
+}
+
 /// Where Docker and Podman keep certificates of single registries.
 fn certificate_folders(environment: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let home = environment("HOME").map(|home| PathBuf::from(home).join(".config/containers/certs.d"));
@@ -220,57 +317,104 @@ mod tests {
     use crate::arguments::Command;
     use crate::command_line::tests::parse_with;
 
-    fn pulled(words: &[&str]) -> Result<Pull, Failure> {
-        match parse_with(&[&["pull"], words].concat(), &[]).unwrap().arguments.command {
+    fn of(words: &[&str]) -> Result<Copy, Failure> {
+        match parse_with(words, &[]).unwrap().arguments.command {
             Command::Pull(arguments) => pull(&arguments),
+            Command::Push(arguments) => push(&arguments),
+            Command::Copy(arguments) => copy(&arguments),
             other => panic!("{other:?}"),
         }
     }
 
-    fn pushed(words: &[&str]) -> Result<Push, Failure> {
-        match parse_with(&[&["push"], words].concat(), &[]).unwrap().arguments.command {
-            Command::Push(arguments) => push(&arguments),
-            other => panic!("{other:?}"),
-        }
+    fn pulled(words: &[&str]) -> Result<Copy, Failure> {
+        of(&[&["pull", "a:1", "-o", "oci:x"], words].concat())
     }
 
     #[test]
     fn pull_takes_this_machines_platform_unless_another_or_all_are_asked_for() {
-        let of = |words: &[&str]| pulled(&[&["a:1", "-o", "oci:x"], words].concat()).unwrap().platforms;
-        assert_eq!(of(&[]), Platforms::Usual(Platform::host()));
-        assert_eq!(of(&["--platform=linux/arm64"]), Platforms::Only("linux/arm64".parse().unwrap()));
-        assert_eq!(of(&["--all-platforms"]), Platforms::All);
-        assert!(pulled(&["a", "-o", "oci:x", "--platform=arm"]).is_err());
+        let platforms = |words: &[&str]| pulled(words).unwrap().selected.selection().platforms;
+        assert_eq!(platforms(&[]), Platforms::Usual(Platform::host()));
+        assert_eq!(platforms(&["--platform=linux/arm64"]), Platforms::Only("linux/arm64".parse().unwrap()));
+        assert_eq!(platforms(&["--all-platforms"]), Platforms::All);
+        assert!(pulled(&["--platform=arm"]).is_err());
+    }
+
+    #[test]
+    fn push_and_copy_take_the_whole_unless_the_place_holds_one() {
+        for words in [["push", "oci:x:1", "h:5000/a:2"], ["copy", "a", "h:5000/a:2"]] {
+            let selected = of(&words).unwrap().selected;
+            assert_eq!(selected.selection().platforms, Platforms::All);
+            assert_eq!(selected.one().unwrap().platforms, Platforms::Usual(Platform::host()));
+        }
+        let all = pulled(&["--all-platforms"]).unwrap().selected;
+        assert!(all.one().unwrap_err().hint.unwrap().contains("oci:FOLDER"));
+        let with_referrers = of(&["copy", "a", "b", "--referrers"]).unwrap().selected;
+        assert!(with_referrers.selection().referrers && !with_referrers.one().unwrap().referrers);
     }
 
     #[test]
     fn every_flag_of_the_client_sets_its_setting() {
-        let client = |words: &[&str]| pulled(&[&["a:1", "-o", "oci:x"], words].concat()).unwrap().client;
+        let client = |words: &[&str]| pulled(words).unwrap().client;
         assert_eq!(client(&["--parallel=9"]).parallel.get(), 9);
         assert!(client(&["--insecure-registry=h:1", "--insecure-registry", "i"]).insecure.contains("i"));
         let mirrors =
             client(&["--registry-mirror=docker.io=h:5000", "--registry-mirror=docker.io=m/x"]).mirrors;
         assert_eq!(mirrors["docker.io"], ["h:5000", "m/x"]);
-        assert!(pulled(&["a", "-o", "oci:x", "--registry-mirror=h"]).is_err());
-        assert!(pulled(&["a", "-o", "oci:x", "--auth-file=/nonexistent"]).is_err());
-        assert_eq!(pushed_from_layout(&["--chunk-size=7"]).client.chunk, Some(7));
+        assert!(pulled(&["--registry-mirror=h"]).is_err());
+        assert!(pulled(&["--auth-file=/nonexistent"]).is_err());
+        assert_eq!(of(&["push", "oci:x", "a", "--chunk-size=7"]).unwrap().client.chunk, Some(7));
     }
 
-    fn pushed_from_layout(words: &[&str]) -> Push {
-        pushed(&[&["oci:x:1", "h:5000/a:2"], words].concat()).unwrap()
+    #[test]
+    fn names_are_those_of_registries_where_nothing_else_is_said() {
+        let registry = |name: &str| Location::Registry(name.parse().unwrap());
+        let copied = of(&["copy", "a:1", "docker://h:5000/b"]).unwrap();
+        assert_eq!((copied.from, copied.to), (registry("a:1"), Some(registry("h:5000/b"))));
+        let pushed = of(&["push", "h:5000/a:1"]).unwrap();
+        let plain = Location::Plain("h:5000/a:1".to_owned());
+        assert_eq!((pushed.from, pushed.to), (plain, Some(registry("h:5000/a:1"))));
+        assert_eq!(of(&["pull", "a"]).unwrap().to, None);
+        assert_eq!(of(&["push", "podman:a:1"]).unwrap().to, Some(registry("a:1")));
     }
 
     #[test]
     fn places_of_another_kind_are_refused_with_what_would_do() {
-        for words in [["a", "-o", "dir:x"], ["a", "-o", "x"], ["oci:x", "-o", "oci:y"]] {
-            assert_eq!(pulled(&words).unwrap_err().exit_code, 2, "{words:?}");
+        let digest = format!("oci:x@{}", slim_image::Digest::of("x"));
+        for words in [
+            &["pull", "oci:x"][..],
+            &["push", "docker://a", "b"],
+            &["push", "oci:x"],
+            &["push", "0123456789abcdef"],
+            &["push", "oci:x", "oci:y"],
+            &["copy", "a", &digest],
+        ] {
+            assert_eq!(of(words).unwrap_err().exit_code, 2, "{words:?}");
         }
-        let failure = pushed(&["docker://a", "b"]).unwrap_err();
-        assert!(failure.hint.unwrap().contains("docker-slim copy"));
-        assert!(pushed(&["docker-archive:x", "b"]).unwrap_err().hint.unwrap().contains("oci:FOLDER"));
-        assert!(pulled(&["a", "-o", "docker-archive:x", "--all-platforms"]).is_err());
-        assert_eq!(pushed_from_layout(&[]).platforms, Platforms::All);
-        assert_eq!(pulled(&["docker://a", "-o", "oci:x"]).unwrap().image.to_string(), "a");
+        assert!(of(&["push", "docker://a", "b"]).unwrap_err().hint.unwrap().contains("docker-slim copy"));
+    }
+
+    #[test]
+    fn an_id_is_told_from_a_name() {
+        for id in ["sha256:12", "0123456789ab", "0123456789abcdef0123"] {
+            assert!(is_id(id), "{id}");
+        }
+        for name in ["cafe", "sample-node-app", "0123456789ab:latest", "host:5000/0123456789ab"] {
+            assert!(!is_id(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_read_as_curl_reads_them() {
+        let read = |variables: &[(&str, &str)]| {
+            proxies(&|name| {
+                variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let told = |variables: &[(&str, &str)]| format!("{:?}", read(variables).unwrap());
+        assert!(told(&[("HTTPS_PROXY", "http://p.example:3128")]).contains("https: Some(p.example:3128)"));
+        assert!(told(&[("https_proxy", "p.example:1"), ("HTTPS_PROXY", "")]).contains("p.example:1"));
+        assert!(told(&[("no_proxy", "*")]).contains("Everybody"));
+        assert_eq!(read(&[("HTTP_PROXY", "socks5://p")]).unwrap_err().exit_code, 2);
     }
 
     #[test]

@@ -1,17 +1,36 @@
 //! Flags of `run` → the container.
 
 use super::files::read;
-use crate::arguments::RunArguments;
+use super::registry::{client, mirrors};
+use crate::arguments::{PullPolicy, RunArguments};
 use crate::failure::Failure;
 use slim_engine::spec::Security;
-use slim_engine::{ContainerSpec, Mount, Overrides, PublishPort};
+use slim_engine::{ContainerSpec, Limits, Mount, Overrides, PublishPort};
+use slim_registry::ClientSettings;
 use std::env;
 
-/// The container that `run` makes; `policy` reads the seccomp profile that a word names.
+/// What `run` does.
+#[derive(Debug)]
+pub struct RunSettings {
+    pub spec: ContainerSpec,
+    pub pull: PullPolicy,
+    pub client: ClientSettings,
+}
+
+/// The settings of `run`; `policy` reads the seccomp profile that a word names.
 ///
 /// # Errors
 /// What is wrong with a flag, or a file of them.
 pub fn run(
+    arguments: &RunArguments,
+    policy: impl FnOnce(&str) -> Result<String, Failure>,
+) -> Result<RunSettings, Failure> {
+    let mut client = client(&arguments.client)?;
+    client.mirrors = mirrors(&arguments.registry_mirror)?;
+    Ok(RunSettings { spec: container(arguments, policy)?, pull: arguments.pull, client })
+}
+
+fn container(
     arguments: &RunArguments,
     policy: impl FnOnce(&str) -> Result<String, Failure>,
 ) -> Result<ContainerSpec, Failure> {
@@ -35,7 +54,12 @@ pub fn run(
     };
     Ok(ContainerSpec {
         image: arguments.image.clone(),
+        name: arguments.name.clone(),
         publish_all: arguments.publish_all,
+        tty: arguments.tty,
+        standard_input: arguments.interactive,
+        remove_at_end: arguments.rm && arguments.detach,
+        limits: limits(arguments)?,
         overrides: Overrides {
             entrypoint: arguments.entrypoint.clone().map(|program| vec![program]),
             cmd: Some(arguments.command.clone()).filter(|words| !words.is_empty()),
@@ -46,6 +70,7 @@ pub fn run(
             network: arguments.network.clone(),
             mounts: mounts.collect::<Result<_, _>>()?,
             publish_ports,
+            dns: arguments.dns.clone(),
             ..Overrides::default()
         },
         security: Security {
@@ -57,6 +82,34 @@ pub fn run(
         },
         ..ContainerSpec::default()
     })
+}
+
+fn limits(arguments: &RunArguments) -> Result<Limits, Failure> {
+    const BILLION: f64 = 1e9;
+    let memory = arguments.memory.as_deref().map(|text| {
+        bytes(text).ok_or_else(|| {
+            Failure::usage(format!("understand --memory {text}: a number with k, m or g behind it"))
+        })
+    });
+    let cpus = arguments.cpus.map(|cpus| match cpus {
+        #[expect(clippy::cast_possible_truncation, reason = "it is below a billion of billionths")]
+        cpus if cpus > 0.0 && cpus < BILLION => Ok((cpus * BILLION) as i64),
+        _ => Err(Failure::usage(format!("understand --cpus {cpus}: a number above 0"))),
+    });
+    Ok(Limits { memory: memory.transpose()?, nano_cpus: cpus.transpose()?, pids: arguments.pids_limit })
+}
+
+/// `512m` …, in powers of 1024 as Docker has them.
+fn bytes(text: &str) -> Option<i64> {
+    let lower = text.to_ascii_lowercase();
+    let plain = lower.strip_suffix('b').unwrap_or(&lower);
+    let (number, shift) = match plain.chars().last()? {
+        'k' => (&plain[..plain.len() - 1], 10),
+        'm' => (&plain[..plain.len() - 1], 20),
+        'g' => (&plain[..plain.len() - 1], 30),
+        _ => (plain, 0),
+    };
+    number.parse::<i64>().ok().filter(|number| *number > 0)?.checked_mul(1 << shift)
 }
 
 /// Engines take a profile's text, people name its file.
@@ -86,7 +139,7 @@ mod tests {
     fn of(words: &[&str]) -> Result<ContainerSpec, Failure> {
         let arguments = parse_with(&[&["run"], words].concat(), &[]).unwrap().arguments;
         let Command::Run(run_arguments) = arguments.command else { panic!() };
-        run(&run_arguments, |word| read("--policy", word.as_ref()))
+        run(&run_arguments, |word| read("--policy", word.as_ref())).map(|run| run.spec)
     }
 
     #[test]
@@ -101,6 +154,22 @@ mod tests {
             (vec!["A=1".to_owned()], Some(8080))
         );
         assert!(spec.overrides.mounts[0].read_only && !spec.security.read_only_root);
+    }
+
+    #[test]
+    fn limits_are_as_docker_takes_them() {
+        let spec =
+            of(&["-m", "64m", "--cpus=1.5", "--pids-limit=7", "-dit", "--name=n", "--rm", "x"]).unwrap();
+        assert_eq!(
+            spec.limits,
+            Limits { memory: Some(64 << 20), nano_cpus: Some(1_500_000_000), pids: Some(7) }
+        );
+        assert!(spec.tty && spec.standard_input && spec.remove_at_end && spec.name.unwrap() == "n");
+        assert!(!of(&["--rm", "x"]).unwrap().remove_at_end, "it is removed by whoever waits for it");
+        for wrong in ["--memory=x", "--memory=0", "--cpus=0", "--cpus=-1"] {
+            assert!(of(&[wrong, "x"]).is_err(), "{wrong:?}");
+        }
+        assert_eq!((bytes("7"), bytes("2kb"), bytes("1G")), (Some(7), Some(2048), Some(1 << 30)));
     }
 
     #[test]

@@ -7,6 +7,9 @@
     reason = "a test's failure is a panic, and it says why it is skipped"
 )]
 
+pub mod embedded;
+pub mod served;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,12 +4,14 @@
 //! A second, unobserved run of the fat image (the reference) tells what is not the same from run to run. It goes on
 //! while the slim image is made, so that nobody waits for it.
 
+mod contract;
 mod plan;
 mod quiet;
 mod reference;
 mod trial;
 mod watch;
 
+pub use contract::Bound;
 pub(crate) use plan::Plan;
 pub use reference::{Reference, reference};
 pub use watch::Watch;
@@ -36,13 +38,15 @@ pub struct Verdict {
     pub report: VerificationReport,
     /// What was seen of it; `None` where it was not watched.
     pub trace: Option<Trace>,
+    /// What the slim program did; `None` where nobody ran it.
+    pub behaviour: Option<Behaviour>,
 }
 
 impl Verdict {
     /// What is said of an image that nobody ran.
     #[must_use]
     pub fn unknown(report: VerificationReport) -> Self {
-        Self { differences: Vec::new(), log: String::new(), report, trace: None }
+        Self { differences: Vec::new(), log: String::new(), report, trace: None, behaviour: None }
     }
 }
 
@@ -94,7 +98,7 @@ impl Check<'_> {
             trace = watch::both(trace, self.watched_on_read_only(&read_only_spec).await?);
         }
         let report = self.report(again.as_ref(), &slim, &differences);
-        Ok(Verdict { differences, log: slim.log, report, trace })
+        Ok(Verdict { differences, log: slim.log.clone(), report, trace, behaviour: Some(slim) })
     }
 
     /// The trial, watched if it can be; lost events repeat it once.

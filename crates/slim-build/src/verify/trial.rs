@@ -4,9 +4,11 @@ use super::plan::Plan;
 use super::quiet::until_quiet;
 use super::watch::{Watch, both, watched};
 use crate::behaviour::{Behaviour, Ending, Life, acts_as};
+use crate::complaints::Complaints;
 use crate::error::{BuildError, blocking};
 use crate::exercise::{CancelOnDrop, QUIET, QUIET_LISTENING, SETTLE_AT_LAST};
-use crate::subject;
+use crate::peaks::Watcher;
+use crate::subject::LOG_LINES;
 use crate::vantage::{Followed, Vantage};
 use crate::{host, inside};
 use slim_engine::{ContainerId, ContainerSpec, Engine, EngineError};
@@ -109,8 +111,7 @@ impl Trial<'_> {
                 }
                 started => {
                     started?;
-                    behaviour.ending = self.run(behaviour, conduct.host_commands).await?;
-                    behaviour.log = subject::last_lines(self.engine, self.id).await;
+                    self.run_counted(behaviour, conduct.host_commands).await?;
                 }
             }
             Ok(())
@@ -122,6 +123,38 @@ impl Trial<'_> {
             let (life, trace) = watched(conduct.watch, self.id, second).await?;
             trialled.behaviour.second = Some(life);
             trialled.trace = both(trialled.trace.take(), trace);
+        }
+        Ok(())
+    }
+
+    /// The run, with the most that it took of the machine, and with what it said.
+    async fn run_counted(
+        &self,
+        behaviour: &mut Behaviour,
+        host_commands: &[String],
+    ) -> Result<(), BuildError> {
+        let watcher = match self.vantage {
+            Vantage::Here => {
+                let pid = self.engine.inspect(self.id).await?.pid;
+                pid.and_then(|pid| i32::try_from(pid).ok()).map(Watcher::of)
+            }
+            // A sidecar tells nothing of control groups.
+            Vantage::Beside(_) => None,
+        };
+        behaviour.ending = match &watcher {
+            None => self.run(behaviour, host_commands).await?,
+            Some(watcher) => tokio::select! {
+                biased;
+                ending = self.run(behaviour, host_commands) => ending?,
+                never = watcher.watch() => match never {},
+            },
+        };
+        behaviour.peaks = watcher.map(|watcher| watcher.peaks()).unwrap_or_default();
+        let logs = self.engine.logs(self.id, None).await.unwrap_or_default();
+        behaviour.log = logs.last_lines(LOG_LINES);
+        behaviour.complaints = Complaints::in_log(&logs.bytes);
+        if self.engine.inspect(self.id).await?.out_of_memory {
+            behaviour.complaints.no_room += 1;
         }
         Ok(())
     }

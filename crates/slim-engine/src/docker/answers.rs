@@ -385,16 +385,27 @@ pub(super) struct Step {
     size: u64,
 }
 
+impl Step {
+    fn into_entry(self) -> HistoryEntry {
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        HistoryEntry {
+            created_by: given(self.created_by),
+            comment: given(self.comment),
+            ..HistoryEntry::default()
+        }
+    }
+}
+
+/// The steps, the oldest first; which of them left a layer is not told.
+pub(super) fn history_entries(steps: Vec<Step>) -> Vec<HistoryEntry> {
+    steps.into_iter().rev().map(Step::into_entry).collect()
+}
+
 /// The steps, which the engine tells newest first, with those that left a layer told from the others.
 pub(super) fn history(steps: Vec<Step>, layers: usize) -> Vec<HistoryEntry> {
-    let given = |text: String| Some(text).filter(|text| !text.is_empty());
     let steps = steps.into_iter().rev().map(|step| {
-        let entry = HistoryEntry {
-            created_by: given(step.created_by),
-            comment: given(step.comment),
-            ..HistoryEntry::default()
-        };
-        (entry, step.size)
+        let size = step.size;
+        (step.into_entry(), size)
     });
     with_layers(steps.collect(), layers).unwrap_or_default()
 }

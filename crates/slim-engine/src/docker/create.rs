@@ -155,6 +155,12 @@ fn host_config(spec: &ContainerSpec, published: &[PublishPort]) -> HostConfig {
         cap_add: list(&security.capabilities_added),
         cap_drop: list(&security.capabilities_dropped),
         readonly_rootfs: Some(security.read_only_root),
+        memory: spec.limits.memory,
+        // The same for memory and swap together: without it as much again may be swapped.
+        memory_swap: spec.limits.memory,
+        nano_cpus: spec.limits.nano_cpus,
+        pids_limit: spec.limits.pids,
+        auto_remove: spec.remove_at_end.then_some(true),
         ..empty_lists()
     }
 }

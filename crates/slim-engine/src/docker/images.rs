@@ -1,9 +1,12 @@
 //! Images: find, load, name, remove.
 
 use super::{DockerEngine, Result, answers, calls};
+use crate::engine::{HeldImage, Login};
 use crate::error::EngineError;
 use crate::host;
 use crate::transport::{TransportError, root_cause};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -17,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tokio::io::AsyncRead;
-use tokio_util::io::ReaderStream;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 /// How much of an archive is read and sent at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -122,7 +125,44 @@ impl DockerEngine {
         }
     }
 
-    pub(super) async fn pull(&self, reference: &str) -> Result<()> {
+    /// Only what the engine answers with; what it reads for that is its own business.
+    pub(super) async fn save(&self, reference: &str) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
+        // An engine saves an empty archive of what it does not have.
+        self.ask_for_image(reference).await?;
+        let action = || format!("save image {reference}");
+        let path = format!("/images/{}/get", calls::encode(reference));
+        let response = self.transport.get(&path).await.map_err(|error| self.broken(action(), &error))?;
+        let response = self.checked(&action, response).await.map_err(|error| of_image(error, reference))?;
+        let pieces = response.into_body().into_data_stream();
+        Ok(Box::new(StreamReader::new(pieces.map(|piece| piece.map_err(io::Error::other)))))
+    }
+
+    /// The list tells neither history nor date in a form of its own: each image is asked for.
+    pub(super) async fn held_images(&self) -> Result<Vec<HeldImage>> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Listed {
+            id: String,
+        }
+        let listed: Vec<Listed> = self.ask("list images", "/images/json").await?;
+        let mut images = Vec::new();
+        for Listed { id } in listed {
+            let found = match self.find_image(&id).await {
+                Ok(found) => found,
+                // Gone meanwhile, or nothing that could run.
+                Err(EngineError::ImageNotFound { .. } | EngineError::ImageUnreadable { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let action = || format!("ask for the history of image {id}");
+            let path = format!("/images/{}/history", calls::encode(&id));
+            let steps: Vec<answers::Step> = self.ask_as(&action, &path).await.unwrap_or_default();
+            let steps = answers::history_entries(steps);
+            images.push(HeldImage::new(id, found.tags, found.created, found.size, &steps));
+        }
+        Ok(images)
+    }
+
+    pub(super) async fn pull(&self, reference: &str, login: Option<&Login>) -> Result<()> {
         let action = || format!("pull image {reference}");
         let not_pulled = |reason: String| EngineError::ImageNotFound {
             reference: reference.to_owned(),
@@ -133,6 +173,7 @@ impl DockerEngine {
         let request = Request::builder()
             .method(Method::POST)
             .uri(path)
+            .header("X-Registry-Auth", login.map(registry_auth).unwrap_or_default())
             .body(bollard::body_full(Bytes::new()))
             .map_err(|error| EngineError::Garbled { action: action(), reason: error.to_string() })?;
         let response =
@@ -172,6 +213,15 @@ impl DockerEngine {
     async fn is_alive(&self) -> bool {
         self.ask::<serde::de::IgnoredAny>("ask the engine for its version", "/version").await.is_ok()
     }
+}
+
+/// Who we are, as the engine's API takes it.
+fn registry_auth(login: &Login) -> String {
+    let document = match login {
+        Login::Password { user, password } => serde_json::json!({"username": user, "password": password}),
+        Login::IdentityToken(token) => serde_json::json!({"identitytoken": token}),
+    };
+    URL_SAFE.encode(document.to_string())
 }
 
 /// An archive without a manifest is looked through for the index of a format long gone; its name says little.

@@ -10,7 +10,8 @@ mod processes;
 
 use crate::endpoint::Endpoint;
 use crate::engine::{
-    Candidate, ContainerId, ContainerState, Engine, EngineDescription, ExecResult, ExecSpec, Logs,
+    Candidate, ContainerId, ContainerState, Engine, EngineDescription, ExecResult, ExecSpec, HeldImage,
+    Login, Logs,
 };
 use crate::error::EngineError;
 use crate::spec::ContainerSpec;
@@ -273,8 +274,16 @@ impl Engine for DockerEngine {
         self.load(archive).await
     }
 
-    async fn pull_image(&self, reference: &str) -> Result<()> {
-        self.pull(reference).await
+    async fn save_image(&self, reference: &str) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
+        self.save(reference).await
+    }
+
+    async fn list_images(&self) -> Result<Vec<HeldImage>> {
+        self.held_images().await
+    }
+
+    async fn pull_image(&self, reference: &str, login: Option<&Login>) -> Result<()> {
+        self.pull(reference, login).await
     }
 
     async fn tag(&self, image: &str, reference: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 //! last part of the path. There is no folder above them that could stay behind.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -52,11 +52,26 @@ pub(super) fn freeze(id: &str, frozen: bool) -> io::Result<()> {
     for folder in folders(id) {
         for (file, on, off) in [("freezer.state", "FROZEN", "THAWED"), ("cgroup.freeze", "1", "0")] {
             if folder.join(file).exists() {
-                return fs::write(folder.join(file), if frozen { on } else { off });
+                fs::write(folder.join(file), if frozen { on } else { off })?;
+                return if frozen { until_frozen(&folder) } else { Ok(()) };
             }
         }
     }
     Err(io::Error::new(io::ErrorKind::Unsupported, "no hierarchy of control groups can freeze"))
+}
+
+/// The kernel stops one process after another; until the last one has, some still run.
+fn until_frozen(folder: &Path) -> io::Result<()> {
+    const LOOK: Duration = Duration::from_millis(5);
+    const MOST_LOOKS: usize = 1000;
+    for _ in 0..MOST_LOOKS {
+        let text = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
+        if text("freezer.state").starts_with("FROZEN") || text("cgroup.events").contains("frozen 1") {
+            return Ok(());
+        }
+        thread::sleep(LOOK);
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, "its processes do not stop"))
 }
 
 /// Whether they are frozen.
@@ -90,8 +105,7 @@ pub(super) fn remove(id: &str) -> io::Result<()> {
             freeze(id, false)?;
         }
         for folder in &folders {
-            kill_all(folder);
-            if let Err(error) = fs::remove_dir(folder) {
+            if let Err(error) = remove_tree(folder) {
                 tracing::trace!(folder = %folder.display(), %error, "not removed yet");
             }
         }
@@ -105,7 +119,24 @@ pub(super) fn remove(id: &str) -> io::Result<()> {
     }
 }
 
+/// Groups that the container made of its own go first: one with children cannot be removed.
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    kill_all(folder);
+    fs::remove_dir(folder)
+}
+
 fn kill_all(folder: &Path) {
+    // Since 5.14, v2 kills all at once, those that are being forked as well.
+    let _ = fs::OpenOptions::new()
+        .write(true)
+        .open(folder.join("cgroup.kill"))
+        .and_then(|mut file| file.write_all(b"1"));
     let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
     for pid in processes.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
         // One that has just ended is no trouble.

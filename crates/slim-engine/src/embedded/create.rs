@@ -1,9 +1,9 @@
 //! A [`ContainerSpec`] and an image → the container's record. What this engine does not do is refused here, by name.
 
 use super::program::{DEFAULT_CAPABILITIES, all_capabilities, is_capability};
-use super::record::{Network, Record, RecordedMount, RecordedPort, RecordedSource, VERSION};
-use super::seccomp;
+use super::record::{Network, Record, RecordedLimits, RecordedMount, RecordedPort, RecordedSource, VERSION};
 use super::store::StoredImage;
+use super::{apparmor, bridge, seccomp};
 use crate::mounts::{Mount, MountSource};
 use crate::ports::{Protocol, PublishPort, parse_key};
 use crate::spec::{ContainerSpec, Overrides, Security};
@@ -24,10 +24,10 @@ pub(super) fn settle(spec: &ContainerSpec, image: &StoredImage, id: &str) -> Res
     refuse_unknown(spec)?;
     let (overrides, config) = (&spec.overrides, &image.config.config);
     let network = network(overrides.network.as_deref())?;
-    let (capabilities, no_new_privileges, seccomp, unmasked) = security(&spec.security)?;
+    let Settled { capabilities, no_new_privileges, seccomp, apparmor, unmasked } = security(&spec.security)?;
     let hostname = match (&overrides.hostname, network) {
         (Some(name), _) => name.clone(),
-        (None, Network::Own) => id[..HOST_NAME_DIGITS].to_owned(),
+        (None, Network::Own | Network::Bridge) => id[..HOST_NAME_DIGITS].to_owned(),
         (None, Network::Host) => crate::host::kernel_and_name().map_or_else(String::new, |(_, name)| name),
     };
     let mut labels = config.labels.clone();
@@ -46,7 +46,7 @@ pub(super) fn settle(spec: &ContainerSpec, image: &StoredImage, id: &str) -> Res
         working_directory: working_directory(overrides.workdir.as_deref().unwrap_or(&config.working_dir))?,
         mounts: mounts(id, overrides, &config.volumes)?,
         tmpfs: tmpfs(overrides, &spec.security),
-        ports: if network == Network::Own { ports(spec, &config.exposed_ports)? } else { Vec::new() },
+        ports: if network != Network::Host { ports(spec, &config.exposed_ports)? } else { Vec::new() },
         hostname,
         network,
         read_only_root: spec.security.read_only_root,
@@ -61,14 +61,21 @@ pub(super) fn settle(spec: &ContainerSpec, image: &StoredImage, id: &str) -> Res
         dns: overrides.dns.clone(),
         dns_search: overrides.dns_search.clone(),
         keeps_log: spec.log_driver.as_deref() != Some("none"),
+        tty: spec.tty,
+        standard_input: spec.standard_input,
+        removes_itself: spec.remove_at_end,
+        apparmor,
+        limits: RecordedLimits {
+            memory: spec.limits.memory,
+            nano_cpus: spec.limits.nano_cpus,
+            pids: spec.limits.pids,
+        },
     })
 }
 
 fn refuse_unknown(spec: &ContainerSpec) -> Result<(), String> {
     let overrides = &spec.overrides;
     let not_done = [
-        (spec.tty, "give a container a terminal"),
-        (spec.standard_input, "attach to a container's standard input"),
         (!overrides.links.is_empty(), "link containers (--link)"),
         (overrides.init, "run an init before the program (--init)"),
         (!overrides.host_config.is_empty(), "take a file of Docker's host settings"),
@@ -92,9 +99,10 @@ fn network(name: Option<&str>) -> Result<Network, String> {
     match name {
         None | Some("default" | "none") => Ok(Network::Own),
         Some("host") => Ok(Network::Host),
+        Some("bridge") => bridge::missing().map_or(Ok(Network::Bridge), Err),
         Some(other) => Err(format!(
-            "the embedded engine has no network {other:?}: it knows host, and none (the default), a network of the \
-             container's own with nothing but loopback"
+            "the embedded engine has no network {other:?}: it knows none (the default), a network of the container's own \
+             with nothing but loopback; bridge, the same with a way out; and host"
         )),
     }
 }
@@ -206,35 +214,41 @@ fn tmpfs(overrides: &Overrides, security: &Security) -> BTreeMap<String, String>
 }
 
 fn ports(spec: &ContainerSpec, image_ports: &BTreeSet<String>) -> Result<Vec<RecordedPort>, String> {
-    if let Some(port) = spec.overrides.publish_ports.iter().find(|port| port.protocol != Protocol::Tcp) {
-        return Err(format!("the embedded engine publishes TCP ports only, not {}", port.key()));
+    if let Some(port) = spec.overrides.publish_ports.iter().find(|port| port.protocol == Protocol::Sctp) {
+        return Err(format!("the embedded engine publishes TCP and UDP ports, not {}", port.key()));
     }
     let mut ports: Vec<RecordedPort> = spec.overrides.publish_ports.iter().map(RecordedPort::of).collect();
-    let exposed: BTreeSet<u16> = image_ports
+    let exposed: BTreeSet<(u16, Protocol)> = image_ports
         .iter()
         .chain(&spec.overrides.exposed_ports)
         .filter_map(|key| parse_key(key))
-        .filter(|(_, protocol)| *protocol == Protocol::Tcp)
-        .map(|(port, _)| port)
+        .filter(|(_, protocol)| *protocol != Protocol::Sctp)
         .collect();
-    for container_port in exposed {
-        let own_number = spec.overrides.publish_exposed_ports;
-        if (own_number || spec.publish_all) && !ports.iter().any(|port| port.container_port == container_port)
-        {
+    let own_number = spec.overrides.publish_exposed_ports;
+    for (container_port, protocol) in exposed {
+        let is_there =
+            ports.iter().any(|port| port.container_port == container_port && port.protocol == protocol);
+        if (own_number || spec.publish_all) && !is_there {
             let host_port = own_number.then_some(container_port);
-            let port =
-                PublishPort { container_port, protocol: Protocol::Tcp, host_ip: None::<IpAddr>, host_port };
+            let port = PublishPort { container_port, protocol, host_ip: None::<IpAddr>, host_port };
             ports.push(RecordedPort::of(&port));
         }
     }
     Ok(ports)
 }
 
-type Settled = (Vec<String>, bool, Option<String>, bool);
+/// What a container may do.
+struct Settled {
+    capabilities: Vec<String>,
+    no_new_privileges: bool,
+    seccomp: Option<String>,
+    apparmor: Option<String>,
+    unmasked: bool,
+}
 
 fn security(security: &Security) -> Result<Settled, String> {
     let mut seccomp = Some(seccomp::DEFAULT.to_owned());
-    let (mut no_new_privileges, mut unmasked) = (false, false);
+    let (mut no_new_privileges, mut unmasked, mut apparmor) = (false, false, None);
     for option in &security.options {
         match option.split_once(['=', ':']).unwrap_or((option, "")) {
             ("seccomp", "unconfined") => seccomp = None,
@@ -242,7 +256,14 @@ fn security(security: &Security) -> Result<Settled, String> {
             ("no-new-privileges", "" | "true") => no_new_privileges = true,
             ("no-new-privileges", "false") => no_new_privileges = false,
             ("systempaths", "unconfined") => unmasked = true,
-            ("apparmor", "unconfined") | ("label", _) => {}
+            ("apparmor", "unconfined") => apparmor = None,
+            ("apparmor", profile) => match apparmor::missing() {
+                None => apparmor = Some(profile.to_owned()),
+                Some(reason) => {
+                    return Err(format!("the AppArmor profile {profile:?} cannot be applied: {reason}"));
+                }
+            },
+            ("label", _) => {}
             _ => return Err(format!("the embedded engine does not do --security-opt {option}")),
         }
     }
@@ -264,7 +285,7 @@ fn security(security: &Security) -> Result<Settled, String> {
     if let Some(profile) = &seccomp {
         seccomp::compile(profile, &capabilities)?;
     }
-    Ok((capabilities, no_new_privileges, seccomp, unmasked))
+    Ok(Settled { capabilities, no_new_privileges, seccomp, apparmor, unmasked })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::keeper;
 use super::program::NotRun;
 use super::record::{Folder, Network, write};
 use super::rooted::Root;
+use super::telling::{self, Who};
 use super::users;
 use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
@@ -102,8 +103,9 @@ fn entered(folder: &Path, request: &Request) -> NotRun {
     let prepared = (|| {
         let record = Folder::new(folder).record()?;
         let pid = running(folder)?;
+        let supervisor = telling::connect(&Folder::new(folder), Who::Joining)?;
         let mut kinds = vec![("ipc", CloneFlags::CLONE_NEWIPC), ("uts", CloneFlags::CLONE_NEWUTS)];
-        if record.network == Network::Own {
+        if record.network != Network::Host {
             kinds.push(("net", CloneFlags::CLONE_NEWNET));
         }
         if control_group::is_unified() {
@@ -119,7 +121,7 @@ fn entered(folder: &Path, request: &Request) -> NotRun {
         }
         let user =
             users::resolve(&Root::open(Path::new("/"))?, request.user.as_ref().unwrap_or(&record.user))?;
-        let mut program = keeper::program(&record, user, &request.argv, &request.env)
+        let mut program = keeper::program(&record, user, &request.argv, &request.env, supervisor)
             .map_err(|not_run| io::Error::other(not_run.reason))?;
         if let Some(directory) = &request.working_directory {
             program.working_directory.clone_from(directory);

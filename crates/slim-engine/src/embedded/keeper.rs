@@ -5,34 +5,33 @@
 //! not. It outlives whoever started it; what it needs and what it leaves is in the container's folder. Invariant: nothing
 //! that it makes outlives it but the container's control group, and that goes with the container's removal.
 
-use super::control_group;
-use super::log::{self, Stream};
-use super::network::{Published, bring_up_loopback};
-use super::oci::{self, Bind};
+use super::network::bring_up_loopback;
 use super::program::{self, NotRun, Program};
-use super::record::{Folder, Network, Process, Record, RecordedPort, RecordedSource, State, Status, write};
-use super::rooted::{Root, copy_directory};
+use super::publishing::Published;
+use super::record::{Folder, Network, Process, Record, RecordedPort, State, Status, write};
+use super::rooted::Root;
 use super::store::Store;
+use super::streams::{Client, Ends, Plumbing};
+use super::telling::{self, Supervisor, Who};
 use super::users::{self, User};
+use super::{bridge, control_group, filesystem, oci};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// How a shell's exit code tells of a signal.
 const BY_SIGNAL: i64 = 128;
@@ -63,13 +62,16 @@ fn kept(store: &Path, folder: &Folder) -> io::Result<()> {
     let _ = rustix::process::setsid();
     let _alone = lock(folder)?;
     let record = folder.record()?;
-    let started = start(store, folder, &record);
+    let started = Client::of_standard_input()
+        .map_err(NotRun::from)
+        .and_then(|client| start(store, folder, &record, client));
     let state = match started {
         Ok(running) => {
             let state = State {
                 status: Status::Running,
                 program: Some(running.program),
                 ports: running.ports.clone(),
+                addresses: running.addresses.clone(),
                 ..State::created()
             };
             folder.write_state(&state)?;
@@ -92,12 +94,29 @@ fn kept(store: &Path, folder: &Folder) -> io::Result<()> {
         }
     };
     let removed = control_group::remove(&record.id);
+    if record.network == Network::Bridge {
+        bridge::disconnect(&record.id);
+    }
     folder.write_state(&state)?;
+    if record.removes_itself && state.error.is_empty() {
+        return remove_all(store, &record);
+    }
     removed
 }
 
+/// Takes the container's folder away, its root with it.
+fn remove_all(store: &Path, record: &Record) -> io::Result<()> {
+    let store = Store::open(store).map_err(|error| io::Error::other(error.to_string()))?;
+    let _held = store.share().map_err(|error| io::Error::other(error.to_string()))?;
+    match umount2(&store.container(&record.id).join("root"), MntFlags::MNT_DETACH) {
+        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    store.remove_container(&record.id)
+}
+
 /// Nobody else runs this container while the file is open.
-fn lock(folder: &Folder) -> io::Result<File> {
+pub(super) fn lock(folder: &Folder) -> io::Result<File> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
     file.try_lock().map_err(|_| io::Error::other("the container runs already"))?;
     Ok(file)
@@ -117,7 +136,8 @@ fn say(said: &Said) {
 struct Running {
     program: Process,
     ports: Vec<RecordedPort>,
-    logs: Vec<JoinHandle<()>>,
+    addresses: Vec<IpAddr>,
+    copies: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -126,8 +146,8 @@ impl Running {
         let pid = Pid::from_raw(i32::try_from(self.program.pid).map_err(io::Error::other)?);
         let code = end_of(pid)?;
         // With its first process everything in the container has ended, and with that its streams.
-        for log in self.logs {
-            let _ = log.join();
+        for copy in self.copies {
+            let _ = copy.join();
         }
         Ok(code)
     }
@@ -150,85 +170,100 @@ impl From<io::Error> for NotRun {
     }
 }
 
-fn start(store: &Path, folder: &Folder, record: &Record) -> Result<Running, NotRun> {
+fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Result<Running, NotRun> {
     let store = Store::open(store).map_err(|error| io::Error::other(error.to_string()))?;
-    own_mounts()?;
-    let root_path = mount_root(&store, folder, record)?;
+    filesystem::own_mounts()?;
+    let root_path = filesystem::mount_root(&store, folder, record)?;
     let root = Root::open(&root_path)?;
     let user = users::resolve(&root, &record.user)?;
     root.make_directories(&record.working_directory).map_err(|error| {
         io::Error::other(format!("make the working directory {}: {error}", record.working_directory))
     })?;
-    let binds = binds(&store, folder, record, &root)?;
     let published = Published::take(&record.ports)?;
     let ports = published.ports();
-    let program = program(record, user, &record.argv, &[])?;
+    let bridge =
+        if record.network == Network::Bridge { Some(bridge::Reserved::take(&record.id)?) } else { None };
+    let addresses: Vec<IpAddr> = bridge.iter().map(bridge::Reserved::address).collect();
+    let own_address = addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let binds = filesystem::binds(&store, folder, record, &root, own_address)?;
+    let supervisor = telling::connect(folder, Who::Keeper)?;
+    let program = program(record, user, &record.argv, &[], supervisor.clone())?;
 
-    // A runtime's state of a start before this one, whose keeper was killed.
-    control_group::remove(&record.id)?;
-    let runtime = folder.join("runtime");
-    match fs::remove_dir_all(&runtime) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => fs::create_dir_all(&runtime)?,
-    }
+    let runtime = fresh_runtime(folder, record)?;
     write(&folder.join("config.json"), &oci::specification(record, &root_path, &binds))?;
     let (report, reporter) = io::pipe()?;
-    let (output, program_output) = io::pipe()?;
-    let (errors, program_errors) = io::pipe()?;
     let executor = Starter { program: Arc::new(program), reporter: Arc::new(reporter.into()) };
+    let (plumbing, ends) = Plumbing::make(folder, record, client)?;
     let made = ContainerBuilder::new(record.id.clone(), SyscallType::default())
         .with_root_path(&runtime)
-        .map(|builder| {
-            let nothing: OwnedFd = null().into();
-            builder
-                .with_executor(executor)
-                .with_stdin(nothing)
-                .with_stdout(program_output)
-                .with_stderr(program_errors)
+        .map(|builder| match ends {
+            Ends::Pipes { input, output, errors } => {
+                builder.with_executor(executor).with_stdin(input).with_stdout(output).with_stderr(errors)
+            }
+            Ends::Terminal(socket) => builder.with_executor(executor).with_console_socket(Some(socket)),
         })
         .and_then(|builder| builder.as_init(folder.path()).with_systemd(false).with_detach(true).build());
     let mut container = made.map_err(|error| not_made(&error))?;
-    let started = run(&mut container, record, published, report);
-    let pid = container.pid().map(|pid| pid.as_raw()).unwrap_or_default();
-    match started {
-        Ok(program) => {
-            let log = open_log(folder, record)?;
-            let logs = vec![
-                keep_log(output, Stream::Output, Arc::clone(&log)),
-                keep_log(errors, Stream::Errors, log),
-            ];
-            Ok(Running { program, ports, logs })
+    let ready = (|| {
+        let program = first_process(&container)?;
+        bring_up(record, program, bridge)?;
+        published.serve(program, &addresses)?;
+        if let Some(supervisor) = &supervisor {
+            telling::hold(supervisor, program);
         }
+        Ok::<_, io::Error>((program, plumbing.connect()?))
+    })();
+    let started = ready.map_err(NotRun::from).and_then(|(program, connected)| {
+        begin(&mut container, report)?;
+        Ok((program, connected))
+    });
+    match started {
+        Ok((program, connected)) => Ok(Running { program, ports, addresses, copies: connected.copy()? }),
         Err(not_run) => {
             // What is left of it holds our pipes and the control group.
+            let pid = container.pid().map(|pid| pid.as_raw()).unwrap_or_default();
             let _ = control_group::remove(&record.id);
             let _ = end_of(Pid::from_raw(pid));
+            bridge::disconnect(&record.id);
             Err(not_run)
         }
     }
 }
 
-/// Lets the made container's program begin. It has when this comes back.
-fn run(
-    container: &mut Container,
-    record: &Record,
-    published: Published,
-    mut report: PipeReader,
-) -> Result<Process, NotRun> {
-    let pid = container.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok()).unwrap_or_default();
-    let program =
-        Process::of(pid).ok_or_else(|| io::Error::other("the container's first process is gone"))?;
-    if record.network == Network::Own {
-        bring_up_loopback(pid)?;
+/// An empty folder for the runtime's own state: one of a start before this one, whose keeper was killed, goes.
+fn fresh_runtime(folder: &Folder, record: &Record) -> io::Result<PathBuf> {
+    control_group::remove(&record.id)?;
+    let runtime = folder.join("runtime");
+    match fs::remove_dir_all(&runtime) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::create_dir_all(&runtime)?,
     }
-    published.serve(program)?;
+    Ok(runtime)
+}
+
+fn first_process(container: &Container) -> io::Result<Process> {
+    let pid = container.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok()).unwrap_or_default();
+    Process::of(pid).ok_or_else(|| io::Error::other("the container's first process is gone"))
+}
+
+/// The container's network, as far as it has one of its own.
+fn bring_up(record: &Record, program: Process, bridge: Option<bridge::Reserved>) -> io::Result<()> {
+    if record.network == Network::Host {
+        return Ok(());
+    }
+    bring_up_loopback(program.pid)?;
+    bridge.map_or(Ok(()), |bridge| bridge.connect(program.pid))
+}
+
+/// Lets the made container's program begin. It has when this comes back.
+fn begin(container: &mut Container, mut report: PipeReader) -> Result<(), NotRun> {
     container.start().map_err(|error| io::Error::other(reasons(&error)))?;
     // The pipe ends with the exec, or carries why there was none.
     let mut reason = String::new();
     report.read_to_string(&mut reason)?;
     match serde_json::from_str::<(String, i64)>(&reason) {
         Ok((reason, exit_code)) => Err(NotRun { reason, exit_code }),
-        Err(_) => Ok(program),
+        Err(_) => Ok(()),
     }
 }
 
@@ -296,6 +331,7 @@ pub(super) fn program(
     user: User,
     argv: &[String],
     env: &[String],
+    supervisor: Option<Supervisor>,
 ) -> Result<Program, NotRun> {
     let mut capabilities = record.capabilities.clone();
     if control_group::is_unified() {
@@ -321,165 +357,8 @@ pub(super) fn program(
         user,
         capabilities,
         seccomp,
+        supervisor,
         no_new_privileges: record.no_new_privileges,
+        apparmor: record.apparmor.clone(),
     })
-}
-
-/// Mounts of ours are seen by nobody else, and go with us; what the host unmounts goes here, too.
-fn own_mounts() -> io::Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    Ok(mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?)
-}
-
-/// Puts the image's layers and the container's own on top of one another.
-fn mount_root(store: &Store, folder: &Folder, record: &Record) -> io::Result<PathBuf> {
-    let made = |name: &str| -> io::Result<PathBuf> {
-        let path = folder.join(name);
-        fs::create_dir_all(&path).map(|()| path)
-    };
-    let (root, upper, _work, lower) = (made("root")?, made("upper")?, made("work")?, made("lower")?);
-    // The kernel takes one page of options: short names for many layers.
-    let mut names = Vec::new();
-    for (number, diff_id) in record.layers.iter().enumerate().rev() {
-        let link = lower.join(number.to_string());
-        if fs::symlink_metadata(&link).is_err() {
-            symlink(store.layer_files(diff_id), &link)?;
-        }
-        names.push(number.to_string());
-    }
-    if names.is_empty() {
-        fs::create_dir_all(lower.join("empty"))?;
-        names.push("empty".to_owned());
-    }
-    // The root folder itself is shown as the topmost layer has it.
-    let top = fs::metadata(lower.join(&names[0]))?;
-    fs::set_permissions(&upper, fs::Permissions::from_mode(top.mode() & 0o7777))?;
-    chown(&upper, Some(top.uid()), Some(top.gid()))?;
-    std::env::set_current_dir(&lower)?;
-    let options = format!("lowerdir={},upperdir=../upper,workdir=../work,index=off", names.join(":"));
-    // Where no controller keeps devices from being used, those of an image lead nowhere.
-    let flags = if control_group::is_unified() { MsFlags::MS_NODEV } else { MsFlags::empty() };
-    mount(Some("overlay"), &root, Some("overlay"), flags, Some(options.as_str())).map_err(|error| {
-        let hint = if error == nix::errno::Errno::EINVAL {
-            "; the store must lie on a file system that overlayfs can write to (no overlay, no network): --store-root"
-        } else {
-            ""
-        };
-        io::Error::other(format!("mount the container's root: {error}{hint}"))
-    })?;
-    std::env::set_current_dir("/")?;
-    Ok(root)
-}
-
-/// The engine's own files, volumes with what the image holds there, and what the user mounts.
-fn binds(store: &Store, folder: &Folder, record: &Record, root: &Root) -> io::Result<Vec<Bind>> {
-    let mut binds = Vec::new();
-    let taken = |target: &str| record.mounts.iter().any(|mount| mount.target == target);
-    for (name, text) in engine_files(record) {
-        let target = format!("/etc/{name}");
-        if !taken(&target) {
-            let source = folder.join(name);
-            fs::write(&source, text)?;
-            fs::set_permissions(&source, fs::Permissions::from_mode(0o644))?;
-            binds.push(Bind { source, target, read_only: false });
-        }
-    }
-    for mount in &record.mounts {
-        let source = match &mount.source {
-            RecordedSource::Bind(path) => path.clone(),
-            RecordedSource::Anonymous(name) => {
-                let path = folder.volume(name);
-                fs::create_dir_all(&path)?;
-                seed(root, &mount.target, &path)?;
-                path
-            }
-            RecordedSource::Named(name) => {
-                let path = store.volume(name)?;
-                seed(root, &mount.target, &path)?;
-                path
-            }
-        };
-        binds.push(Bind { source, target: mount.target.clone(), read_only: mount.read_only });
-    }
-    Ok(binds)
-}
-
-/// Fills an empty volume with what the image holds at its place.
-fn seed(root: &Root, target: &str, volume: &Path) -> io::Result<()> {
-    if fs::read_dir(volume)?.next().is_some() {
-        return Ok(());
-    }
-    let source = match root.at(target, OFlags::RDONLY | OFlags::DIRECTORY) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(());
-        }
-        source => source?,
-    };
-    copy_directory(source.as_fd(), File::open(volume)?.as_fd())
-}
-
-/// What every engine puts over an image's own files.
-fn engine_files(record: &Record) -> [(&'static str, String); 3] {
-    let Record { hostname, network, .. } = record;
-    let mut hosts = match network {
-        Network::Host => fs::read_to_string("/etc/hosts").unwrap_or_default(),
-        Network::Own => format!(
-            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\t\
-             ip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.0.1\t{hostname}\n"
-        ),
-    };
-    for host in &record.extra_hosts {
-        if let Some((name, address)) = host.split_once([':', '=']) {
-            hosts.push_str(&format!("{address}\t{name}\n"));
-        }
-    }
-    [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolver(record))]
-}
-
-fn resolver(record: &Record) -> String {
-    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let of_host = |word: &str| {
-        host.lines().filter(|line| line.starts_with(word)).map(|line| format!("{line}\n")).collect()
-    };
-    let servers: String = match record.dns.as_slice() {
-        [] => of_host("nameserver"),
-        own => own.iter().map(|server| format!("nameserver {server}\n")).collect(),
-    };
-    let search: String = match record.dns_search.as_slice() {
-        [] => of_host("search"),
-        own => format!("search {}\n", own.join(" ")),
-    };
-    let options: String = of_host("options");
-    format!("{servers}{search}{options}")
-}
-
-fn null() -> File {
-    File::open("/dev/null").expect("every machine has /dev/null")
-}
-
-/// Writes what comes, as it comes. A log that cannot be written any more must not stop the program.
-fn keep_log(mut from: PipeReader, stream: Stream, log: SharedLog) -> JoinHandle<()> {
-    thread::spawn(move || {
-        let mut buffer = vec![0; log::FRAME_BYTES];
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(read) => {
-                    let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
-                    if file.as_mut().is_some_and(|file| log::append(file, stream, &buffer[..read]).is_err()) {
-                        *file = None;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    })
-}
-
-type SharedLog = Arc<Mutex<Option<File>>>;
-
-fn open_log(folder: &Folder, record: &Record) -> io::Result<SharedLog> {
-    let open = || OpenOptions::new().create(true).append(true).open(folder.log());
-    Ok(Arc::new(Mutex::new(record.keeps_log.then(open).transpose()?)))
 }

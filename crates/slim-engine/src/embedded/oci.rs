@@ -2,7 +2,7 @@
 //! `oci/defaults.go`). User, capabilities and seccomp filter are left to [`super::program`].
 
 use super::control_group;
-use super::record::{Network, Record};
+use super::record::{Network, Record, RecordedLimits};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ pub(super) struct Bind {
 /// The specification; `binds` beside the runtime's own mounts, in this order.
 pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Value {
     let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
-    if record.network == Network::Own {
+    if record.network != Network::Host {
         namespaces.push("network");
     }
     if control_group::is_unified() {
@@ -46,7 +46,7 @@ pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Val
     let mut linux = json!({
         "namespaces": namespaces,
         "cgroupsPath": control_group::path_of(&record.id),
-        "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+        "resources": resources(record.limits),
         "rootfsPropagation": "private",
     });
     if !record.unmasked {
@@ -54,7 +54,7 @@ pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Val
         linux["readonlyPaths"] = json!(READ_ONLY);
     }
     let mut sysctls = record.sysctls.clone();
-    if record.network == Network::Own {
+    if record.network != Network::Host {
         // Docker's own since 20.10: ports below 1024 and pings need no privilege.
         sysctls.entry("net.ipv4.ip_unprivileged_port_start".to_owned()).or_insert_with(|| "0".to_owned());
         sysctls.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| "0 2147483647".to_owned());
@@ -65,7 +65,7 @@ pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Val
         "root": {"path": root, "readonly": record.read_only_root},
         "hostname": record.hostname,
         "process": {
-            "terminal": false,
+            "terminal": record.tty,
             "user": {"uid": 0, "gid": 0, "umask": 0o022},
             "args": record.argv,
             // Only to satisfy the runtime: the program's own comes with its exec.
@@ -75,6 +75,24 @@ pub(super) fn specification(record: &Record, root: &Path, binds: &[Bind]) -> Val
         "mounts": mounts(record, binds),
         "linux": linux,
     })
+}
+
+/// No device but the usual ones, which the runtime adds; and the limits, as Docker sets them.
+fn resources(limits: RecordedLimits) -> Value {
+    const PERIOD: i64 = 100_000;
+    const BILLION: i64 = 1_000_000_000;
+    let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
+    if let Some(memory) = limits.memory {
+        // Swap is limited for both together.
+        resources["memory"] = json!({"limit": memory, "swap": memory});
+    }
+    if let Some(nano_cpus) = limits.nano_cpus {
+        resources["cpu"] = json!({"period": PERIOD, "quota": nano_cpus.saturating_mul(PERIOD) / BILLION});
+    }
+    if let Some(pids) = limits.pids {
+        resources["pids"] = json!({"limit": pids});
+    }
+    resources
 }
 
 fn mounts(record: &Record, binds: &[Bind]) -> Vec<Value> {
@@ -112,6 +130,10 @@ fn mounts(record: &Record, binds: &[Bind]) -> Vec<Value> {
         if bind.read_only {
             options.push("ro");
         }
+        if control_group::is_unified() {
+            // Where no controller keeps devices from being used, those in volumes lead nowhere.
+            options.push("nodev");
+        }
         json!({"destination": bind.target, "type": "bind", "source": bind.source, "options": options})
     }));
     // Parents come before what is mounted below them.
@@ -128,9 +150,13 @@ mod tests {
     fn the_specification_is_one_that_the_runtime_reads() {
         let mut record = record();
         record.tmpfs.insert("/run".to_owned(), "size=1m,exec".to_owned());
+        (record.limits.pids, record.limits.memory) = (Some(32), Some(64 << 20));
         let binds = [Bind { source: "/x".into(), target: "/etc/hosts".to_owned(), read_only: false }];
         let value = specification(&record, Path::new("/root"), &binds);
         let spec: libcontainer::oci_spec::runtime::Spec = serde_json::from_value(value.clone()).unwrap();
+        let resources = spec.linux().clone().unwrap().resources().clone().unwrap();
+        assert_eq!(resources.memory().unwrap().limit(), Some(64 << 20));
+        assert!(resources.pids().is_some());
         let mounts = spec.mounts().clone().unwrap();
         let run = mounts.iter().find(|mount| mount.destination() == Path::new("/run")).unwrap();
         assert_eq!(run.options().clone().unwrap(), ["nosuid", "nodev", "size=1m", "exec"]);

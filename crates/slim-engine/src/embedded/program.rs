@@ -6,9 +6,10 @@
 //! those of runc (`slim-policy/runtimes`), so that a profile that starts under Docker starts here. What allocates or
 //! looks something up comes before the filter.
 
-use super::seccomp;
+use super::filter::{self, Instruction};
+use super::telling::Supervisor;
 use super::users::User;
-use libcontainer::oci_spec::runtime::LinuxSeccomp;
+use super::{apparmor, seccomp};
 use libcontainer::syscall::syscall::create_syscall;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::{Gid, Uid};
@@ -30,8 +31,12 @@ pub(super) struct Program {
     pub user: User,
     /// Names without `CAP_`.
     pub capabilities: Vec<String>,
-    pub seccomp: Option<LinuxSeccomp>,
+    pub seccomp: Option<Vec<Instruction>>,
+    /// Who is told of its calls.
+    pub supervisor: Option<Supervisor>,
     pub no_new_privileges: bool,
+    /// Name of an AppArmor profile.
+    pub apparmor: Option<String>,
 }
 
 /// Why a program cannot be run, as Docker's runtime says it.
@@ -109,6 +114,8 @@ impl Program {
         for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
             if is_pipe(stream) {
                 rustix::fs::fchown(stream, Some(uid), Some(gid))?;
+            } else if rustix::termios::isatty(stream) {
+                rustix::fs::fchown(stream, Some(uid), None)?;
             }
         }
         create_syscall().close_range(0).map_err(io::Error::other)?;
@@ -118,14 +125,17 @@ impl Program {
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true)?;
         }
+        if let Some(profile) = &self.apparmor {
+            apparmor::apply_at_exec(profile)?;
+        }
         Ok(self.user.groups.iter().map(|group| Gid::from_raw(*group)).collect())
     }
 
     fn confine(&self, groups: &[Gid]) -> io::Result<()> {
         let keeps = capability_set(&self.capabilities)?;
         // Without no-new-privileges only an administrator may install a filter, who we are not for long.
-        if let Some(filter) = self.seccomp.as_ref().filter(|_| !self.no_new_privileges) {
-            libcontainer::seccomp::initialize_seccomp(filter).map_err(io::Error::other)?;
+        if !self.no_new_privileges {
+            self.filter()?;
         }
         for capability in CapabilitySet::all().iter().filter(|one| one.bits().count_ones() == 1) {
             if !keeps.contains(capability) {
@@ -143,16 +153,35 @@ impl Program {
         let held = if self.user.uid == 0 { keeps } else { CapabilitySet::empty() };
         let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
         rustix::thread::set_capabilities(None, sets)?;
-        if let Some(filter) = self.seccomp.as_ref().filter(|_| self.no_new_privileges) {
-            libcontainer::seccomp::initialize_seccomp(filter).map_err(io::Error::other)?;
+        if self.supervisor.is_some() {
+            // The keeper kills the program when the supervisor is gone; this is for the case that the keeper is gone, too.
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        }
+        if self.no_new_privileges {
+            self.filter()?;
         }
         Ok(())
+    }
+
+    fn filter(&self) -> io::Result<()> {
+        match (&self.supervisor, self.seccomp.as_deref()) {
+            (Some(supervisor), profile) => supervisor.load(profile),
+            (None, Some(profile)) => filter::load(profile),
+            (None, None) => Ok(()),
+        }
     }
 }
 
 /// Compiles a profile for a container with these capabilities.
-pub(super) fn filter(profile: Option<&str>, capabilities: &[String]) -> Result<Option<LinuxSeccomp>, String> {
-    profile.map(|json| seccomp::compile(json, capabilities)).transpose()
+pub(super) fn filter(
+    profile: Option<&str>,
+    capabilities: &[String],
+) -> Result<Option<Vec<Instruction>>, String> {
+    let compiled = |json| {
+        filter::compile(&seccomp::compile(json, capabilities)?)
+            .map_err(|error| format!("the seccomp profile cannot be compiled: {error}"))
+    };
+    profile.map(compiled).transpose()
 }
 
 /// An exec hands on what is ignored: broken pipes, of which Rust's runtime wants to hear as errors, and whatever our own
@@ -244,7 +273,9 @@ mod tests {
             user: User { uid: 0, gid: 0, groups: Vec::new(), home: "/".to_owned() },
             capabilities: Vec::new(),
             seccomp: None,
+            supervisor: None,
             no_new_privileges: false,
+            apparmor: None,
         }
     }
 

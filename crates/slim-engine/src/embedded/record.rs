@@ -4,7 +4,7 @@
 //! that a number used again is never taken for the container.
 
 use crate::host;
-use crate::ports::PublishPort;
+use crate::ports::{Protocol, PublishPort};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use slim_image::Digest;
@@ -56,6 +56,30 @@ pub(super) struct Record {
     pub dns_search: Vec<String>,
     /// Whether what the program writes is kept.
     pub keeps_log: bool,
+    /// Whether its streams are one terminal.
+    #[serde(default)]
+    pub tty: bool,
+    /// Whether its standard input is open.
+    #[serde(default)]
+    pub standard_input: bool,
+    /// Whether its keeper removes it when it has ended.
+    #[serde(default)]
+    pub removes_itself: bool,
+    /// Name of a loaded AppArmor profile.
+    #[serde(default)]
+    pub apparmor: Option<String>,
+    #[serde(default)]
+    pub limits: RecordedLimits,
+}
+
+/// What it may take; `None` for as much as there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RecordedLimits {
+    /// Bytes.
+    pub memory: Option<i64>,
+    /// Billionths of a processor.
+    pub nano_cpus: Option<i64>,
+    pub pids: Option<i64>,
 }
 
 /// Which network a container has.
@@ -64,6 +88,8 @@ pub(super) struct Record {
 pub(super) enum Network {
     /// One of its own with nothing but the loopback interface.
     Own,
+    /// The same with a way out ([`super::bridge`]).
+    Bridge,
     Host,
 }
 
@@ -89,6 +115,8 @@ pub(super) enum RecordedSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RecordedPort {
     pub container_port: u16,
+    #[serde(default)]
+    pub protocol: Protocol,
     pub host_ip: IpAddr,
     /// 0: any free one.
     pub host_port: u16,
@@ -98,6 +126,7 @@ impl RecordedPort {
     pub(super) fn of(port: &PublishPort) -> Self {
         Self {
             container_port: port.container_port,
+            protocol: port.protocol,
             host_ip: port.host_ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
             host_port: port.host_port.unwrap_or(0),
         }
@@ -117,6 +146,9 @@ pub(super) struct State {
     pub out_of_memory: bool,
     /// With the host's ports as they are.
     pub ports: Vec<RecordedPort>,
+    /// Its own, besides loopback.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +170,7 @@ impl State {
             error: String::new(),
             out_of_memory: false,
             ports: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 

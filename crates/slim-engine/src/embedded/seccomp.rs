@@ -1,4 +1,4 @@
-//! Seccomp profiles as Docker takes them → the rules that libcontainer loads.
+//! Seccomp profiles as Docker takes them → rules as the runtime specification has them.
 
 use libcontainer::oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
@@ -70,6 +70,15 @@ struct Filter {
     arches: Option<Vec<String>>,
     #[serde(default)]
     min_kernel: Option<String>,
+}
+
+/// Whether this engine understands a seccomp profile (Docker's format) for a container with these capabilities (without
+/// `CAP_`).
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_seccomp(json: &str, capabilities: &[String]) -> Result<(), String> {
+    compile(json, capabilities).map(drop)
 }
 
 /// Understands a profile for a container with these capabilities (without `CAP_`) on this machine.
@@ -147,16 +156,10 @@ fn is_native(name: &str) -> bool {
 
 impl Argument {
     fn compile(&self) -> Result<LinuxSeccompArg, String> {
-        // The runtime specification has a masked comparison's mask in `value` and what is compared with in `valueTwo`;
-        // libcontainer 0.7 reads them the other way round (its `translate_op`), which would allow no clone(2) at all.
-        let (value, second) = match self.op {
-            LinuxSeccompOperator::ScmpCmpMaskedEq => (self.value_two.unwrap_or(0), self.value),
-            _ => (self.value, self.value_two.unwrap_or(0)),
-        };
         LinuxSeccompArgBuilder::default()
             .index(self.index)
-            .value(value)
-            .value_two(second)
+            .value(self.value)
+            .value_two(self.value_two.unwrap_or(0))
             .op(self.op)
             .build()
             .map_err(|error| error.to_string())
@@ -194,13 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_comparison_reaches_libseccomp_the_right_way_round() {
+    fn a_masked_comparison_has_its_mask_first() {
         let profile = compile(DEFAULT, &[]).unwrap();
         let rules = profile.syscalls().clone().unwrap();
         let clone = rules.iter().find(|rule| rule.names().contains(&"clone".to_owned())).unwrap();
         let argument = &clone.args().clone().unwrap()[0];
-        // As libcontainer hands them on: `value` is what is compared with, `value_two` the mask.
-        assert_eq!((argument.value(), argument.value_two()), (0, Some(0x7E02_0000)));
+        assert_eq!((argument.value(), argument.value_two()), (0x7E02_0000, Some(0)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! layers/<diff id>/ diff/ in overlayfs's format, layer.json with its size; appears whole or not at all
 //! containers/<id>/  see [`super::record`]
 //! volumes/<name>/   named volumes
+//! receiving         there while a pull is under way or broken off: its blobs are named by no index yet
 //! ```
 //!
 //! Invariants: nobody but root looks into it (set-id programs and devices of strangers lie there); what an image or a
@@ -13,25 +14,33 @@
 //! alone next.
 
 use super::record::{Folder, Record, State, write};
+use crate::engine::HeldImage;
 use crate::error::EngineError;
 use serde::{Deserialize, Serialize};
 use slim_image::archive::ImageConfig;
 use slim_image::config::SourceImage;
+use slim_image::location::Form;
 use slim_image::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT, annotation};
 use slim_image::unpack::{Limits, unpack_layer};
 use slim_image::{
-    Descriptor, Digest, Document, Imported, Layout, Manifest, Reference, Selector, import_archive,
+    Descriptor, Digest, Document, Imported, Layout, LocalImage, Manifest, Platform, Reference, Selector,
+    Stored, import_archive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, BufWriter, Seek as _};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, EngineError>;
 
 /// Layers and containers on their way in or out.
 const INCOMING: &str = ".incoming-";
+/// A file that is there from the beginning of a pull to its end, however many runs that takes.
+const RECEIVING: &str = "receiving";
+/// What a pull that was broken off has fetched waits so long for its next run.
+const KEPT_FOR_A_PULL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The store.
 #[derive(Clone, Debug)]
@@ -138,7 +147,13 @@ impl Store {
         if file.try_lock().is_err() {
             return Ok(());
         }
-        self.collect(&Held(file)).map(drop)
+        self.collect(&Held(file), self.awaits_more()).map(drop)
+    }
+
+    /// Whether a pull was broken off that may go on where it was.
+    fn awaits_more(&self) -> bool {
+        let began = fs::metadata(self.root.join(RECEIVING)).and_then(|metadata| metadata.modified());
+        began.is_ok_and(|began| began.elapsed().is_ok_and(|since| since < KEPT_FOR_A_PULL))
     }
 
     // --- images
@@ -169,6 +184,54 @@ impl Store {
             images.extend(self.find(&id.to_string())?);
         }
         Ok(images)
+    }
+
+    /// The id of the image whose manifest this is.
+    ///
+    /// # Errors
+    /// No such image.
+    pub fn id_of(&self, manifest: &Digest) -> Result<Digest> {
+        let found = self.images()?.into_iter().find(|image| image.manifest.digest == *manifest);
+        found.map(|image| image.id).ok_or_else(|| EngineError::ImageNotFound {
+            reference: manifest.to_string(),
+            reason: format!("the store at {} has no such manifest", self.root.display()),
+        })
+    }
+
+    /// Begins to take in an image blob by blob; nothing that comes in is taken away meanwhile.
+    ///
+    /// # Errors
+    /// When the store cannot be locked.
+    pub fn receive(&self) -> Result<Receiving> {
+        let held = self.share()?;
+        fs::write(self.root.join(RECEIVING), "").map_err(|error| self.failed("write to", error))?;
+        Ok(Receiving { store: self.clone(), _held: held })
+    }
+
+    /// The layout that holds the images, with where one of them is in it.
+    ///
+    /// # Errors
+    /// No such image.
+    pub fn lend(&self, reference: &str) -> Result<(Layout, Selector)> {
+        let image = self.get(reference)?;
+        Ok((self.layout.clone(), Selector::Digest(image.manifest.digest)))
+    }
+
+    /// An image as a docker-archive under its names, in an unnamed file.
+    pub(super) fn archive(&self, reference: &str) -> Result<File> {
+        let _held = self.share()?;
+        let image = self.get(reference)?;
+        let unreadable =
+            |reason: String| EngineError::ImageUnreadable { reference: reference.to_owned(), reason };
+        let selector = Selector::Digest(image.manifest.digest);
+        let stored = Stored { form: Form::Layout, path: self.layout.path().to_owned(), selector };
+        let local = LocalImage::open(&stored, Some(&image.platform()), &self.root)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let names: Vec<Reference> = image.names.iter().filter_map(|name| name.parse().ok()).collect();
+        let mut file = tempfile::tempfile_in(&self.root).map_err(|error| self.failed("write to", error))?;
+        let written = local.write_archive(BufWriter::new(&file), &names).and_then(|()| file.rewind());
+        written.map_err(|error| unreadable(error.to_string()))?;
+        Ok(file)
     }
 
     fn put(&self, mut manifest: Descriptor, name: Option<&str>) -> Result<()> {
@@ -249,13 +312,15 @@ impl Store {
             }
         }
         let mut begin = images.into_iter().filter(|image| is_id && image.id.hex().starts_with(digits));
-        match (begin.next(), begin.next()) {
-            (Some(_), Some(_)) => Err(EngineError::ImageNotFound {
+        let first = begin.next();
+        // One image may be there with several manifests: as a registry packs its layers, and as a build does.
+        if begin.any(|other| first.as_ref().is_some_and(|first| first.id != other.id)) {
+            return Err(EngineError::ImageNotFound {
                 reference: reference.to_owned(),
                 reason: "several images of the store have an id that begins like this".to_owned(),
-            }),
-            (found, _) => Ok(found),
+            });
         }
+        Ok(first)
     }
 
     /// The same; that there is none is an error.
@@ -312,8 +377,11 @@ impl Store {
     /// No such image; a container that needs it.
     pub fn remove(&self, reference: &str) -> Result<()> {
         let held = self.alone()?;
-        let image = self.get(reference)?;
-        self.remove_held(&image, &held)
+        let id = self.get(reference)?.id;
+        while let Some(image) = self.find(&id.to_string())? {
+            self.remove_held(&image, &held)?;
+        }
+        Ok(())
     }
 
     fn remove_held(&self, image: &StoredImage, held: &Held) -> Result<()> {
@@ -327,7 +395,7 @@ impl Store {
         }
         let removed = self.layout.take(&Selector::Digest(image.manifest.digest));
         removed.map_err(|error| self.failed("write the index of", error))?;
-        self.collect(held).map(drop)
+        self.collect(held, self.awaits_more()).map(drop)
     }
 
     /// Takes away images without a name, and everything that no image and no container needs.
@@ -346,11 +414,17 @@ impl Store {
             let digest = image.manifest.digest;
             self.take(|descriptor| descriptor.digest == digest)?;
         }
-        Ok(Pruned { images: nameless.len(), ..self.collect(&held)? })
+        match fs::remove_file(self.root.join(RECEIVING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(self.failed("write to", error));
+            }
+            _ => {}
+        }
+        Ok(Pruned { images: nameless.len(), ..self.collect(&held, false)? })
     }
 
-    /// Removes blobs and layers that nothing needs, and what was left half-made.
-    fn collect(&self, _alone: &Held) -> Result<Pruned> {
+    /// Removes blobs and layers that nothing needs, and what was left half-made; not the blobs of a pull that may go on.
+    fn collect(&self, _alone: &Held, keeps_blobs: bool) -> Result<Pruned> {
         let mut pruned = Pruned::default();
         let images = self.images()?;
         let mut layers: BTreeSet<Digest> =
@@ -359,7 +433,13 @@ impl Store {
         let mut blobs: BTreeSet<Digest> =
             images.iter().flat_map(|image| [image.id, image.manifest.digest]).collect();
         blobs.extend(images.iter().flat_map(|image| image.layers.iter().map(|layer| layer.digest)));
-        let there = self.layout.blobs().map_err(|error| self.failed("list", error))?;
+        let there = match keeps_blobs {
+            true => Vec::new(),
+            false => {
+                self.layout.remove_partial().map_err(|error| self.failed("remove from", error))?;
+                self.layout.blobs().map_err(|error| self.failed("list", error))?
+            }
+        };
         for (digest, size) in there.into_iter().filter(|(digest, _)| !blobs.contains(digest)) {
             self.layout.remove_blob(&digest).map_err(|error| self.failed("remove from", error))?;
             pruned.blobs += 1;
@@ -448,6 +528,15 @@ impl Store {
         Folder::new(self.root.join("containers").join(id))
     }
 
+    /// Held while a container of a new name is made, so that no two have one name.
+    pub(super) fn name_lock(&self) -> Result<Held> {
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("names.lock"));
+        let file = file.map_err(|error| self.failed("lock", error))?;
+        file.lock().map_err(|error| self.failed("lock", error))?;
+        Ok(Held(file))
+    }
+
     /// Makes a container's folder with its files: it is there whole or not at all. The lock is held shared.
     pub(super) fn make_container(&self, record: &Record, state: &State) -> io::Result<()> {
         let incoming = Folder::new(self.root.join("containers").join(format!("{INCOMING}{}", record.id)));
@@ -502,7 +591,56 @@ impl Store {
     }
 }
 
+/// An image on its way into the store.
+pub struct Receiving {
+    store: Store,
+    _held: Held,
+}
+
+impl Receiving {
+    /// Where its blobs go: those of a manifest, and itself.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.store.layout
+    }
+
+    /// Unpacks the image whose blobs are there, and gives it a name; without one it is known by its id.
+    ///
+    /// # Errors
+    /// [`EngineError::LoadFailed`] for what is no image, or does not unpack.
+    pub fn finish(self, manifest: Descriptor, name: Option<&Reference>) -> Result<StoredImage> {
+        let name = name.and_then(|name| full_name(&name.to_string()));
+        let image = self.store.described(manifest.clone(), Vec::new())?;
+        self.store.unpack(&image)?;
+        let former = name.as_deref().map(|name| self.store.find(name)).transpose()?.flatten();
+        self.store.put(manifest.clone(), name.as_deref())?;
+        if let Some(former) = former.filter(|former| former.id != image.id && former.names.len() == 1) {
+            // It stays, known by its id.
+            self.store.put(former.manifest, None)?;
+        }
+        // Whoever else receives one loses no more than the chance to go on, should that be broken off.
+        drop(fs::remove_file(self.store.root.join(RECEIVING)));
+        if name.is_some() {
+            self.store.take(|it| it.digest == manifest.digest && it.ref_name().is_none())?;
+        }
+        let taken = self.store.images()?.into_iter().find(|it| it.manifest.digest == manifest.digest);
+        taken.ok_or_else(|| self.store.failed("find the image in", "its index does not name it"))
+    }
+}
+
 impl StoredImage {
+    /// What it runs on.
+    fn platform(&self) -> Platform {
+        let ImageConfig { os, architecture, variant, .. } = &self.config;
+        Platform { variant: variant.clone(), ..Platform::new(&**os, &**architecture) }.normal()
+    }
+
+    /// As engines list it.
+    pub(super) fn into_held(self) -> HeldImage {
+        let id = self.id.to_string();
+        HeldImage::new(id, self.names, self.created, self.size, &self.config.history)
+    }
+
     /// As the pipeline wants it.
     pub(super) fn source(&self, reference: &str) -> SourceImage {
         let ImageConfig { architecture, variant, os, os_version, created, author, config, rootfs, .. } =

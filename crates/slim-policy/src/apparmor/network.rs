@@ -47,10 +47,25 @@ const FAMILIES: [(u16, &str); 36] = [
 const TYPES: [(u16, &str); 6] =
     [(1, "stream"), (2, "dgram"), (3, "raw"), (4, "rdm"), (5, "seqpacket"), (10, "packet")];
 
-/// One rule for each family and type that was opened and not refused.
+/// Of those the ones that a unix socket has.
+const OF_UNIX: [(u16, &str); 3] = [(1, "stream"), (2, "dgram"), (5, "seqpacket")];
+const UNIX: u16 = 1;
+
+/// One rule for each family and type that was opened and not refused; for unix sockets also the one by which kernels that
+/// mediate their peers go.
 pub(crate) fn rules(trace: &Trace) -> BTreeSet<String> {
     let opened = trace.sockets.iter().filter(|socket| !socket.refused);
-    opened.filter_map(|socket| rule(socket.family, socket.socket_type)).collect()
+    opened
+        .flat_map(|socket| {
+            let own = unix_rule(socket.family, socket.socket_type);
+            rule(socket.family, socket.socket_type).into_iter().chain(own)
+        })
+        .collect()
+}
+
+fn unix_rule(family: u16, socket_type: u16) -> Option<String> {
+    let (_, named) = OF_UNIX.iter().find(|(number, _)| family == UNIX && *number == socket_type)?;
+    Some(format!("unix type={named},"))
 }
 
 /// A family without a name in AppArmor 3 has no rule; a type without one is allowed with its whole family.

@@ -20,7 +20,12 @@ impl Pattern {
         let bytes = path.as_bytes();
         // The root's own slash comes with DIRECTORY.
         let bytes = if path.is_root() { b"" } else { bytes };
-        let mut text = String::new();
+        Self(String::new()).then_exactly(bytes)
+    }
+
+    /// The same with exactly these bytes behind it.
+    pub(crate) fn then_exactly(mut self, bytes: &[u8]) -> Self {
+        let text = &mut self.0;
         for (index, byte) in bytes.iter().enumerate() {
             match byte {
                 b'"' => text.push_str("\\\""),
@@ -33,7 +38,7 @@ impl Pattern {
                 other => text.push_str(&format!("\\{other:03o}")),
             }
         }
-        Self(text)
+        self
     }
 
     /// The same with a part of a pattern behind it.

@@ -1,5 +1,6 @@
 //! Which path needs which permissions.
 
+use super::names::{Piece, pieces};
 use super::pattern::{DIRECTORY, NAMES, Pattern, TREE};
 use crate::inputs::{Inputs, KeptKind};
 use crate::paths::{as_named, resolve};
@@ -9,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::AddAssign;
 
-/// So many files in one directory that may only be read are written as one rule.
+/// So many files in one directory that may only be read are written as one rule, where the directory is no shared one.
 const MANY_FILES: usize = 8;
 
-/// Directories below which names are the system's: what was made there is allowed by its own name only, never as any
-/// name. `true`: everything below, too.
-const SYSTEM: [(&str, bool); 15] = [
+/// Directories that are not one program's: what was made there is allowed by its own name, less what is another in it the
+/// next time, never as any name. `true`: everything below, too.
+const SHARED: [(&str, bool); 24] = [
     ("/", false),
     ("/bin", true),
     ("/boot", true),
@@ -29,7 +30,16 @@ const SYSTEM: [(&str, bool); 15] = [
     ("/sbin", true),
     ("/sys", true),
     ("/usr", true),
+    ("/run", false),
+    ("/run/lock", false),
+    ("/srv", false),
+    ("/tmp", false),
     ("/var", false),
+    ("/var/cache", false),
+    ("/var/lib", false),
+    ("/var/log", false),
+    ("/var/run", false),
+    ("/var/tmp", false),
 ];
 
 /// What may be done with a path.
@@ -228,8 +238,9 @@ impl Rules<'_> {
         }
     }
 
-    /// What a program makes is called differently the next time (process ids, dates, random names): any name in the
-    /// directory may be made where the directory is not the system's, with everything below what was made itself.
+    /// What a program makes is called differently the next time (process ids, dates, random names): any name in a
+    /// directory of its own may be made, in others one that is built as what was seen; with everything below what was
+    /// made itself.
     fn add_made(&mut self) {
         let made = std::mem::take(&mut self.made);
         for (path, permissions) in &made {
@@ -237,20 +248,22 @@ impl Rules<'_> {
             let deep = top.is_some();
             let top = top.unwrap_or_else(|| path.clone());
             let Some(directory) = top.parent() else { continue };
-            let base = match is_system(&directory) {
-                true if deep => Pattern::exact(&top).then(DIRECTORY),
-                true => {
-                    self.add(Pattern::exact(path), *permissions);
-                    self.add(Pattern::exact(path).then(DIRECTORY), Permissions::CHANGE);
-                    continue;
-                }
-                false => Pattern::exact(&directory).then(DIRECTORY),
-            };
-            if deep {
-                self.add(base.then(TREE), *permissions);
+            let within = Pattern::exact(&directory).then(DIRECTORY);
+            let patterns = if is_shared(&directory) {
+                like(within, &directory, &top)
+            } else if deep {
+                self.add(within.then(TREE), *permissions);
+                continue;
             } else {
-                self.add(base.clone().then(NAMES), *permissions);
-                self.add(base.then(NAMES).then(DIRECTORY), Permissions::CHANGE);
+                vec![within.then(NAMES)]
+            };
+            for pattern in patterns {
+                if deep {
+                    self.add(pattern.then(DIRECTORY).then(TREE), *permissions);
+                } else {
+                    self.add(pattern.clone(), *permissions);
+                    self.add(pattern.then(DIRECTORY), Permissions::CHANGE);
+                }
             }
         }
     }
@@ -280,7 +293,7 @@ impl Rules<'_> {
             }
         }
         for (directory, files) in plain {
-            if files.len() < MANY_FILES {
+            if files.len() < MANY_FILES || holds_secrets(&directory) {
                 files.iter().for_each(|path| self.add(Pattern::exact(path), Permissions::READ));
                 continue;
             }
@@ -292,9 +305,30 @@ impl Rules<'_> {
     }
 }
 
-fn is_system(directory: &ImagePath) -> bool {
-    SYSTEM.iter().any(|(system, below)| {
-        let system = ImagePath::from(*system);
-        *directory == system || (*below && directory.is_within(&system))
+/// The names built as this one is, and what a log is called when it is rotated.
+fn like(within: Pattern, directory: &ImagePath, path: &ImagePath) -> Vec<Pattern> {
+    let name = path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let pattern = pieces(directory, name).into_iter().fold(within, |pattern, piece| match piece {
+        Piece::Fixed(text) => pattern.then_exactly(&text),
+        Piece::Any => pattern.then(NAMES),
+    });
+    if name.ends_with(b".log") {
+        vec![pattern.clone().then("{.,-}").then(NAMES), pattern]
+    } else {
+        vec![pattern]
+    }
+}
+
+fn is_shared(directory: &ImagePath) -> bool {
+    SHARED.iter().any(|(shared, below)| {
+        let shared = ImagePath::from(*shared);
+        *directory == shared || (*below && directory.is_within(&shared))
     })
+}
+
+/// Where files lie that no program but their own may read, beside those that were kept: /etc/shadow. An engine or a volume
+/// may bring them.
+fn holds_secrets(directory: &ImagePath) -> bool {
+    ["/etc", "/root"].iter().any(|above| directory.is_within(&(*above).into()))
+        || SHARED.iter().any(|(shared, _)| *directory == ImagePath::from(*shared))
 }

@@ -79,6 +79,21 @@ pub fn last_exec(trace: &Trace, inputs: &Inputs) -> Result<LastExec, NoLastExec>
     Ok(LastExec { place, is_script: !last.shebang.is_empty(), processes })
 }
 
+/// The program that stays, and what it ran; all processes where nobody can tell. What came from outside (`docker exec`,
+/// health checks) is not among them.
+pub(super) fn staying(trace: &Trace) -> BTreeSet<ProcessId> {
+    match Line::of(trace) {
+        Some(line) => below(trace, line.last),
+        None => (0..).map(ProcessId).zip(&trace.processes).map(|(id, _)| id).collect(),
+    }
+}
+
+/// The entrypoint up to the last exec, with its helpers.
+pub(crate) fn before_last_exec(trace: &Trace) -> BTreeSet<ProcessId> {
+    let Some(line) = Line::of(trace) else { return BTreeSet::new() };
+    &below(trace, line.first) - &below(trace, line.last)
+}
+
 /// The ends of the line of execs.
 struct Line {
     first: ProcessId,

@@ -8,11 +8,13 @@ mod file_rules;
 mod last_exec;
 
 pub use file_rules::file_rules;
+pub(crate) use last_exec::before_last_exec;
 pub use last_exec::{LastExec, NoLastExec, last_exec};
 
 use crate::inputs::Inputs;
 use crate::profile::{ProfileError, SeccompProfile};
 use crate::{Allowed, Because, Policy, decide};
+use last_exec::staying;
 use slim_trace::{ProcessId, Trace};
 use std::collections::BTreeSet;
 
@@ -22,8 +24,8 @@ const EXEC: &str = "execve";
 /// The policy of the program that stays, and of all that it starts: what they do, without what the runtime, the entrypoint
 /// and its helpers needed besides. Nothing that `outer`, the container's policy, does not allow.
 #[must_use]
-pub fn after_last_exec(trace: &Trace, inputs: &Inputs, outer: &Policy, last: &LastExec) -> Policy {
-    let mut policy = decide(&only(trace, &last.processes), inputs);
+pub fn after_entrypoint(trace: &Trace, inputs: &Inputs, outer: &Policy) -> Policy {
+    let mut policy = decide(&only(trace, &staying(trace)), inputs);
     let is_of_runtime =
         |because: &Because| matches!(because, Because::RuntimeSet { .. } | Because::RuntimeSeen);
     policy.allowed.retain(|allowed| {
@@ -71,6 +73,7 @@ fn only(trace: &Trace, processes: &BTreeSet<ProcessId>) -> Trace {
     let mut trace = trace.clone();
     trace.files.retain(|file| processes.contains(&file.process));
     trace.system_calls.retain(|calls| processes.contains(&calls.process));
+    trace.arguments.retain(|arguments| processes.contains(&arguments.process));
     trace.sockets.retain(|socket| processes.contains(&socket.process));
     trace.listening.retain(|listening| processes.contains(&listening.process));
     trace.io_uring.retain(|operation| processes.contains(&operation.process));

@@ -7,6 +7,7 @@ mod challenge;
 pub mod credentials;
 mod manifests;
 mod progress;
+mod proxy;
 mod referrers;
 mod repository;
 mod send;
@@ -17,6 +18,7 @@ pub use blob::BlobReader;
 pub use credentials::{CredentialSources, Credentials};
 pub use manifests::{Fetched, Which};
 pub use progress::{Event, How, Progress};
+pub use proxy::{Proxies, ProxyError};
 pub use referrers::referrers_tag;
 pub use repository::Repository;
 pub use upload::{BlobSource, Pushed};
@@ -70,6 +72,8 @@ pub struct ClientSettings {
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Folders with one folder a registry, whose `*.crt` files are believed for it (`/etc/docker/certs.d`).
     pub certificate_folders: Vec<PathBuf>,
+    /// What lies on the way to registries of other machines.
+    pub proxies: Proxies,
     pub retry: Retry,
     /// How many blobs travel at the same time.
     pub parallel: NonZeroUsize,
@@ -84,6 +88,7 @@ impl Default for ClientSettings {
             insecure: BTreeSet::new(),
             mirrors: BTreeMap::new(),
             certificate_folders: Vec::new(),
+            proxies: Proxies::default(),
             retry: Retry::default(),
             parallel: NonZeroUsize::new(4).expect("four is not zero"),
             chunk: None,
@@ -108,7 +113,11 @@ struct Inner {
 impl Client {
     #[must_use]
     pub fn new(settings: ClientSettings) -> Self {
-        let transport = Transport::new(settings.insecure.clone(), settings.certificate_folders.clone());
+        let transport = Transport::new(
+            settings.insecure.clone(),
+            settings.certificate_folders.clone(),
+            settings.proxies.clone(),
+        );
         let auth = Auth::new(transport.clone(), settings.credentials.clone());
         Self { inner: Arc::new(Inner { settings, transport, auth, bases: Mutex::default() }) }
     }

@@ -1,10 +1,13 @@
-//! One HTTP exchange with a registry, over pooled connections: names without getaddrinfo, TLS with rustls.
+//! One HTTP exchange with a registry, over pooled connections: names without getaddrinfo, TLS with rustls, through a proxy
+//! where there is one on the way.
 
+use super::proxy::{Proxies, Proxy};
 use crate::name::host_and_port;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::header::PROXY_AUTHORIZATION;
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -44,25 +47,37 @@ pub(crate) struct TransportError {
 #[derive(Clone)]
 pub(crate) struct Transport {
     client: hyper_util::client::legacy::Client<Connector, Body>,
+    proxies: Arc<Proxies>,
 }
 
 impl Transport {
     /// `insecure`: registries (`host` or `host:port`) whose certificates are not checked. `certificate_folders`:
     /// folders with one folder a registry, whose `*.crt` files are believed for it, as Docker and Podman have them.
-    pub(crate) fn new(insecure: BTreeSet<String>, certificate_folders: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(
+        insecure: BTreeSet<String>,
+        certificate_folders: Vec<PathBuf>,
+        proxies: Proxies,
+    ) -> Self {
         let trust = Trust { insecure, certificate_folders, configs: Mutex::default() };
+        let proxies = Arc::new(proxies);
         let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
-            .build(Connector { trust: Arc::new(trust) });
-        Self { client }
+            .build(Connector { trust: Arc::new(trust), proxies: Arc::clone(&proxies) });
+        Self { client, proxies }
     }
 
     /// Sends one request and gives back the answer's head; the body streams.
     pub(crate) async fn exchange(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Response<Incoming>, TransportError> {
+        // Without a tunnel it is the request itself that tells the proxy who we are.
+        let target = Target::of(request.uri());
+        let proxy = target.proxy(&self.proxies).filter(|_| !target.is_encrypted);
+        if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+        }
         self.client
             .request(request)
             .await
@@ -143,6 +158,7 @@ fn certificate_files(folder: &Path) -> Vec<PathBuf> {
 #[derive(Clone)]
 struct Connector {
     trust: Arc<Trust>,
+    proxies: Arc<Proxies>,
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -155,9 +171,9 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let trust = Arc::clone(&self.trust);
+        let (trust, proxies) = (Arc::clone(&self.trust), Arc::clone(&self.proxies));
         Box::pin(async move {
-            match tokio::time::timeout(CONNECT_TIMEOUT, dial(&trust, &uri)).await {
+            match tokio::time::timeout(CONNECT_TIMEOUT, dial(&trust, &proxies, &uri)).await {
                 Ok(dialled) => dialled,
                 Err(_) => Err(io::Error::new(
                     io::ErrorKind::TimedOut,
@@ -168,30 +184,81 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-async fn dial(trust: &Trust, uri: &Uri) -> io::Result<Wire> {
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let (host, port) = host_and_port(authority);
-    let is_encrypted = uri.scheme_str() == Some("https");
-    let port = port.unwrap_or(if is_encrypted { 443 } else { 80 });
-    let stream = slim_dial::connect_tcp(host, port).await?;
-    if !is_encrypted {
-        return Ok(Wire(TokioIo::new(Box::new(stream))));
+/// Whom a request is for.
+struct Target<'a> {
+    authority: &'a str,
+    host: &'a str,
+    port: u16,
+    is_encrypted: bool,
+}
+
+impl<'a> Target<'a> {
+    fn of(uri: &'a Uri) -> Self {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let (host, port) = host_and_port(authority);
+        let is_encrypted = uri.scheme_str() == Some("https");
+        Self { authority, host, port: port.unwrap_or(if is_encrypted { 443 } else { 80 }), is_encrypted }
     }
+
+    fn proxy<'p>(&self, proxies: &'p Proxies) -> Option<&'p Proxy> {
+        proxies.on_the_way(self.is_encrypted, self.host, self.port)
+    }
+}
+
+async fn dial(trust: &Trust, proxies: &Proxies, uri: &Uri) -> io::Result<Wire> {
+    let target = Target::of(uri);
+    let proxy = target.proxy(proxies);
+    let mut stream = match proxy {
+        Some(proxy) => to_proxy(trust, proxy).await?,
+        None => Box::new(slim_dial::connect_tcp(target.host, target.port).await?),
+    };
+    if !target.is_encrypted {
+        return Ok(Wire { io: TokioIo::new(stream), is_proxied: proxy.is_some() });
+    }
+    if let Some(proxy) = proxy {
+        proxy.tunnel(&mut stream, target.host, target.port).await?;
+    }
+    let stream = encrypted(trust, target.authority, target.host, stream).await?;
+    Ok(Wire { io: TokioIo::new(stream), is_proxied: false })
+}
+
+async fn to_proxy(trust: &Trust, proxy: &Proxy) -> io::Result<Box<dyn Io>> {
+    let connected = slim_dial::connect_tcp(&proxy.host, proxy.port).await;
+    let stream = connected.map_err(|error| {
+        io::Error::new(error.kind(), format!("the proxy {proxy:?} does not answer: {error}"))
+    })?;
+    if !proxy.is_encrypted {
+        return Ok(Box::new(stream));
+    }
+    encrypted(trust, &format!("{}:{}", proxy.host, proxy.port), &proxy.host, Box::new(stream)).await
+}
+
+/// Speaks TLS over a connection. `authority`: for whom certificates of one's own may be believed.
+async fn encrypted(
+    trust: &Trust,
+    authority: &str,
+    host: &str,
+    stream: Box<dyn Io>,
+) -> io::Result<Box<dyn Io>> {
     let name = rustls::pki_types::ServerName::try_from(host.to_owned())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let connector = tokio_rustls::TlsConnector::from(trust.config(authority)?);
-    Ok(Wire(TokioIo::new(Box::new(connector.connect(name, stream).await?))))
+    Ok(Box::new(connector.connect(name, stream).await?))
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection, encrypted or not.
-struct Wire(TokioIo<Box<dyn Io>>);
+struct Wire {
+    io: TokioIo<Box<dyn Io>>,
+    /// Whether a proxy reads the requests: then they name the registry in full.
+    is_proxied: bool,
+}
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().proxy(self.is_proxied)
     }
 }
 
@@ -201,7 +268,7 @@ impl hyper::rt::Read for Wire {
         context: &mut Context<'_>,
         buffer: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        Pin::new(&mut self.io).poll_read(context, buffer)
     }
 }
 
@@ -211,14 +278,14 @@ impl hyper::rt::Write for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.io).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.io).poll_shutdown(context)
     }
 }

@@ -5,6 +5,7 @@
 pub mod images;
 pub mod listener;
 pub mod own;
+pub mod proxy;
 pub mod real;
 pub mod stranger;
 pub mod tokens;

@@ -7,21 +7,21 @@ pub use place::{Found, load};
 
 use super::output::{counted, print};
 use crate::arguments::{
-    ClientArguments, GlobalArguments, MergeRule, PolicyArguments, PolicyCheckArguments, PolicyCommand,
-    PolicyCompileArguments, PolicyDiffArguments, PolicyFileArgument, PolicyMergeArguments,
+    ClientArguments, GlobalArguments, MergeRule, PolicyCheckArguments, PolicyCommand, PolicyCommandArguments,
+    PolicyCompileArguments, PolicyDiffArguments, PolicyFileArgument, PolicyForm, PolicyMergeArguments,
     PolicyShowArguments,
 };
 use crate::failure::Failure;
 use slim_build::PolicyKind;
-use slim_launch::{Machine, PolicyFile};
-use slim_policy::{Missing, SeccompProfile, intersection, union};
+use slim_launch::{LaunchFile, Machine};
+use slim_policy::{Format, Missing, SeccompProfile, intersection, union};
 use std::io::Write;
 
 /// A profile does not allow what it must.
 const DOES_NOT_HOLD: u8 = 7;
 
 /// Runs one of the commands about policies.
-pub fn run(global: &GlobalArguments, arguments: &PolicyArguments) -> Result<(), Failure> {
+pub fn run(global: &GlobalArguments, arguments: &PolicyCommandArguments) -> Result<(), Failure> {
     match &arguments.command {
         PolicyCommand::Show(arguments) => show(global, arguments),
         PolicyCommand::Diff(arguments) => diff(global, arguments),
@@ -34,16 +34,19 @@ pub fn run(global: &GlobalArguments, arguments: &PolicyArguments) -> Result<(), 
 fn show(global: &GlobalArguments, arguments: &PolicyShowArguments) -> Result<(), Failure> {
     let found = load(global, &arguments.client, &arguments.policy)?;
     if let Some(wanted) = arguments.print {
-        let bytes = found.file(kind(wanted))?;
-        // Nobody is left to be told when stdout is closed.
-        let _ = std::io::stdout().lock().write_all(bytes);
+        write(found.file(kind(wanted))?);
+        return Ok(());
+    }
+    if let Some(format) = format(arguments.format) {
+        write(&found.written(format, arguments.after_entrypoint)?);
         return Ok(());
     }
     let profile = found.profile()?;
-    let entrypoint = match found.file(PolicyKind::EntrypointSeccomp) {
-        Ok(bytes) => Some(found.read_profile(bytes)?),
-        Err(_) => None,
-    };
+    let entrypoint = found.entrypoint_profile()?;
+    let decided = found.decided()?;
+    if arguments.after_entrypoint && entrypoint.is_none() {
+        return Err(found.no_entrypoint());
+    }
     let document = serde_json::json!({
         "version": 1,
         "policy": arguments.policy,
@@ -53,9 +56,35 @@ fn show(global: &GlobalArguments, arguments: &PolicyShowArguments) -> Result<(),
         })).collect::<Vec<_>>(),
         "seccomp": profile,
         "entrypoint_seccomp": entrypoint,
+        "decided": decided,
     });
-    print(global, || told::policy(&found, &profile, entrypoint.as_ref()), &document);
+    let shown = told::Shown {
+        found: &found,
+        decided: decided.as_ref(),
+        profile: &profile,
+        entrypoint: entrypoint.as_ref(),
+        after_entrypoint: arguments.after_entrypoint,
+    };
+    print(global, || shown.told(), &document);
     Ok(())
+}
+
+/// Nobody is left to be told when stdout is closed.
+fn write(bytes: &[u8]) {
+    let _ = std::io::stdout().lock().write_all(bytes);
+}
+
+/// `None`: for people.
+fn format(argument: PolicyForm) -> Option<Format> {
+    Some(match argument {
+        PolicyForm::Text => return None,
+        PolicyForm::Docker => Format::Docker,
+        PolicyForm::Podman => Format::Podman,
+        PolicyForm::Oci => Format::Oci,
+        PolicyForm::Kubernetes => Format::Kubernetes,
+        PolicyForm::KubernetesLocalhost => Format::KubernetesLocalhost,
+        PolicyForm::Systemd => Format::Systemd,
+    })
 }
 
 fn diff(global: &GlobalArguments, arguments: &PolicyDiffArguments) -> Result<(), Failure> {
@@ -107,11 +136,11 @@ fn compile(global: &GlobalArguments, arguments: &PolicyCompileArguments) -> Resu
     let profile = load(global, &arguments.client, &arguments.policy)?.profile()?;
     let filter = profile.compile().map_err(|error| Failure::usage(error.to_string()))?;
     let instructions = filter.len();
-    let file = PolicyFile {
+    let file = LaunchFile {
         program: arguments.program.as_ref().map(|path| path.as_bytes().to_vec()),
         set_no_new_privileges: !arguments.keep_privileges,
         filter,
-        ..PolicyFile::new(Machine::host())
+        ..LaunchFile::new(Machine::host())
     };
     let bytes = file.to_bytes().map_err(|error| Failure::usage(error.to_string()))?;
     let output = &arguments.output;
@@ -124,10 +153,10 @@ fn compile(global: &GlobalArguments, arguments: &PolicyCompileArguments) -> Resu
 
 fn kind(argument: PolicyFileArgument) -> PolicyKind {
     match argument {
+        PolicyFileArgument::Policy => PolicyKind::Decided,
         PolicyFileArgument::Seccomp => PolicyKind::Seccomp,
         PolicyFileArgument::EntrypointSeccomp => PolicyKind::EntrypointSeccomp,
         PolicyFileArgument::AppArmor => PolicyKind::AppArmor,
-        PolicyFileArgument::Run => PolicyKind::Run,
         PolicyFileArgument::Contract => PolicyKind::Contract,
         PolicyFileArgument::Launch => PolicyKind::Launch,
     }
@@ -143,6 +172,6 @@ pub fn seccomp_text(
     word: &str,
 ) -> Result<String, Failure> {
     let found = load(global, client, word)?;
-    String::from_utf8(found.file(PolicyKind::Seccomp)?.to_vec())
+    String::from_utf8(found.seccomp_json()?)
         .map_err(|_| Failure::usage(format!("use the policy {word}: its profile is no text")))
 }

@@ -5,9 +5,8 @@ use crate::commands::with_registry::{until_interrupted, with_registry};
 use crate::failure::Failure;
 use crate::settings::{self, PolicyPlace};
 use slim_build::{POLICY_ARTIFACT, PolicyBytes, PolicyKind, policy_files};
-use slim_image::location::Stored;
-use slim_image::{Layout, Platform, Reference};
-use slim_policy::SeccompProfile;
+use slim_image::{Layout, Platform, Reference, Stored};
+use slim_policy::{Format, PolicyFile, SeccompProfile};
 use slim_registry::{Artifact, Client, RegistryError};
 use slim_trace::Trace;
 use std::collections::BTreeSet;
@@ -43,24 +42,86 @@ impl Found {
         })
     }
 
-    /// The container's seccomp profile.
+    /// All that was decided, where it is told; a profile alone has less.
     ///
     /// # Errors
-    /// When there is none, or it is not understood.
-    pub fn profile(&self) -> Result<SeccompProfile, Failure> {
+    /// When it cannot be read, or has another version.
+    pub fn decided(&self) -> Result<Option<PolicyFile>, Failure> {
+        let Some(file) = self.files.iter().find(|file| file.kind == PolicyKind::Decided) else {
+            return Ok(None);
+        };
+        let read = PolicyFile::from_json(&file.bytes);
+        read.map(Some).map_err(|error| {
+            Failure::new(format!("show the policy {}: {error}", self.word), NO_POLICY)
+                .with_hint("docker-slim build or profile writes it anew")
+        })
+    }
+
+    /// The container's seccomp profile, as an engine takes it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn seccomp_json(&self) -> Result<Vec<u8>, Failure> {
         if self.trace.is_some() {
             return Err(Failure::usage(format!("read {} as a profile: it is a trace", self.word)).with_hint(
                 "docker-slim build --from-trace makes a profile of it, docker-slim trace shows it",
             ));
         }
-        self.read_profile(self.file(PolicyKind::Seccomp)?)
+        match (self.file(PolicyKind::Seccomp), self.decided()?) {
+            (Err(_), Some(decided)) => Ok(decided.policy.seccomp_json()),
+            (file, _) => Ok(file?.to_vec()),
+        }
     }
 
-    /// A profile among the files.
+    /// The same, read.
+    ///
+    /// # Errors
+    /// When there is none, or it is not understood.
+    pub fn profile(&self) -> Result<SeccompProfile, Failure> {
+        self.read_profile(&self.seccomp_json()?)
+    }
+
+    /// The tighter profile after the entrypoint.
     ///
     /// # Errors
     /// When it is not understood.
-    pub fn read_profile(&self, bytes: &[u8]) -> Result<SeccompProfile, Failure> {
+    pub fn entrypoint_profile(&self) -> Result<Option<SeccompProfile>, Failure> {
+        match (self.file(PolicyKind::EntrypointSeccomp), self.decided()?) {
+            (Ok(bytes), _) => self.read_profile(bytes).map(Some),
+            (Err(_), Some(decided)) => self.read_profile(&decided.after_entrypoint.seccomp_json()).map(Some),
+            (Err(_), None) => Ok(None),
+        }
+    }
+
+    /// The profile in the form of another program.
+    ///
+    /// # Errors
+    /// When there is none, or that form cannot say it.
+    pub fn written(&self, format: Format, after_entrypoint: bool) -> Result<Vec<u8>, Failure> {
+        if let Some(decided) = self.decided()? {
+            let policy = if after_entrypoint { &decided.after_entrypoint } else { &decided.policy };
+            return Ok(policy.written(format, &decided.name));
+        }
+        let profile = match after_entrypoint {
+            true => self.entrypoint_profile()?.ok_or_else(|| self.no_entrypoint())?,
+            false => self.profile()?,
+        };
+        match format {
+            Format::Docker | Format::Podman => Ok(profile.to_json()),
+            _ => Err(Failure::usage(format!(
+                "write the profile {} in this form: it has no policy.json",
+                self.word
+            ))),
+        }
+    }
+
+    /// That there is nothing tighter after the entrypoint.
+    pub fn no_entrypoint(&self) -> Failure {
+        let what = format!("find the profile after the entrypoint in {}: there is none", self.word);
+        Failure::new(what, NO_POLICY).with_hint("policy.json of a build has it")
+    }
+
+    fn read_profile(&self, bytes: &[u8]) -> Result<SeccompProfile, Failure> {
         let machine = Platform::host().architecture;
         SeccompProfile::read(bytes, &machine, &BTreeSet::new())
             .map_err(|error| Failure::usage(format!("read the seccomp profile of {}: {error}", self.word)))
@@ -93,19 +154,22 @@ pub fn load(global: &GlobalArguments, client: &ClientArguments, word: &str) -> R
     }
 }
 
-/// A profile or a trace: told apart by what only one of them has.
+/// A profile, a policy with its reasons or a trace: told apart by what only one of them has.
 fn of_file(word: &str, path: &Path) -> Result<Found, Failure> {
     let failed = |why: String| Failure::usage(format!("read {word}: {why}"));
     let bytes = fs::read(path).map_err(|error| failed(error.to_string()))?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes)
-        .map_err(|error| failed(format!("it is neither a seccomp profile nor a trace ({error})")))?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
+        failed(format!("it is neither a seccomp profile, a policy nor a trace ({error})"))
+    })?;
     let mut found = Found { word: word.to_owned(), told: word.to_owned(), files: Vec::new(), trace: None };
     if value.get("processes").is_some() {
         found.trace = Some(settings::read_trace(path)?);
         return Ok(found);
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    found.files.push(PolicyBytes { kind: PolicyKind::Seccomp, name, bytes });
+    let is_decided = value.get("after_entrypoint").is_some();
+    let kind = if is_decided { PolicyKind::Decided } else { PolicyKind::Seccomp };
+    found.files.push(PolicyBytes { kind, name, bytes });
     Ok(found)
 }
 
@@ -120,7 +184,7 @@ fn of_registry(
     arguments: &ClientArguments,
     image: &Reference,
 ) -> Result<Vec<PolicyBytes>, Failure> {
-    let settings = settings::policy_client(arguments)?;
+    let settings = settings::client(arguments)?;
     with_registry(global, async |_, outside| {
         let client = Client::new(settings);
         let platform = Platform::host();

@@ -2,26 +2,69 @@
 
 use super::Found;
 use crate::commands::output::counted;
-use slim_policy::{Allowance, Missing, ProfileDifference, SeccompProfile};
+use slim_policy::{Allowance, Counts, Missing, PolicyFile, ProfileDifference, SeccompProfile, dangerous};
 use std::collections::BTreeMap;
 
-/// What is there, and every call with its reason.
-pub fn policy(found: &Found, profile: &SeccompProfile, entrypoint: Option<&SeccompProfile>) -> String {
-    let mut lines = vec![found.told.clone()];
-    for file in &found.files {
-        lines.push(format!("  {:<20}{}, {}", file.kind.word(), file.name, counted(file.bytes.len(), "byte")));
+/// What is to be told of a policy.
+pub struct Shown<'a> {
+    pub found: &'a Found,
+    /// With the figures of its image, where they are told.
+    pub decided: Option<&'a PolicyFile>,
+    pub profile: &'a SeccompProfile,
+    pub entrypoint: Option<&'a SeccompProfile>,
+    /// The calls of the tighter policy instead of the container's.
+    pub after_entrypoint: bool,
+}
+
+impl Shown<'_> {
+    /// What is there, the figures, and every call with its reason.
+    pub fn told(&self) -> String {
+        let Self { found, decided, profile, entrypoint, after_entrypoint } = *self;
+        let mut lines = vec![found.told.clone()];
+        for file in &found.files {
+            let size = counted(file.bytes.len(), "byte");
+            lines.push(format!("  {:<20}{}, {size}", file.kind.word(), file.name));
+        }
+        lines.extend(decided.into_iter().flat_map(figures));
+        match entrypoint {
+            Some(entrypoint) if after_entrypoint => lines.extend(calls("after the entrypoint", entrypoint)),
+            _ => lines.extend(calls("seccomp", profile)),
+        }
+        if let Some(entrypoint) = entrypoint {
+            let gone: Vec<&str> =
+                profile.allowed().filter(|call| entrypoint.allows(call) == Allowance::Never).collect();
+            lines.push(format!(
+                "after the entrypoint: {} allowed; taken away: {}",
+                counted(entrypoint.allowed().count(), "system call"),
+                gone.join(" ")
+            ));
+        }
+        if let Some(decided) = decided {
+            let policy = if after_entrypoint { &decided.after_entrypoint } else { &decided.policy };
+            lines.extend(dangerous(policy).into_iter().map(|call| {
+                let state = if call.allowed { "ALLOWED" } else { "blocked" };
+                format!("{state} {}: {}", call.system_call, call.why)
+            }));
+        }
+        lines.join("\n")
     }
-    lines.extend(calls("seccomp", profile));
-    if let Some(entrypoint) = entrypoint {
-        let gone: Vec<&str> =
-            profile.allowed().filter(|call| entrypoint.allows(call) == Allowance::Never).collect();
-        lines.push(format!(
-            "after the entrypoint: {} allowed; taken away: {}",
-            counted(entrypoint.allowed().count(), "system call"),
-            gone.join(" ")
-        ));
-    }
-    lines.join("\n")
+}
+
+/// Of which image, how much each mode allows, and when calls were made.
+fn figures(file: &PolicyFile) -> [String; 3] {
+    let Counts { observed, strict, balanced, broad, engine_default } = file.counts;
+    [
+        format!("{} ({}): {}", file.name, file.image, file.policy.mode),
+        format!(
+            "observed {observed}, strict {strict}, balanced {balanced}, broad {broad}; Docker's default {engine_default}"
+        ),
+        format!(
+            "{} only to start, {} to serve, {} only before the entrypoint's last exec",
+            file.phases.only_startup.len(),
+            file.phases.serving.len(),
+            file.phases.only_before_entrypoint.len()
+        ),
+    ]
 }
 
 fn calls(name: &str, profile: &SeccompProfile) -> Vec<String> {

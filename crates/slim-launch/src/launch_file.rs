@@ -21,7 +21,7 @@ pub enum Machine {
 
 /// What the launcher is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyFile {
+pub struct LaunchFile {
     pub machine: Machine,
     /// Absolute path of the program to run when the launcher stands in its place; `None`: whoever calls it names one.
     pub program: Option<Vec<u8>>,
@@ -46,7 +46,7 @@ pub struct FileRules {
 
 /// Why a policy cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyFileError {
+pub enum LaunchFileError {
     #[error("write the path {0:?} to a launch policy: it is not absolute, too long, or holds a zero byte")]
     Path(String),
     #[error("write a filter of {0} instructions to a launch policy: the kernel takes {limit} at most", limit = format::FILTER_LIMIT)]
@@ -72,7 +72,7 @@ impl Machine {
     }
 }
 
-impl PolicyFile {
+impl LaunchFile {
     /// A policy that changes nothing.
     #[must_use]
     pub const fn new(machine: Machine) -> Self {
@@ -83,9 +83,9 @@ impl PolicyFile {
     ///
     /// # Errors
     /// What the launcher would not read.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, PolicyFileError> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, LaunchFileError> {
         if self.filter.len() > format::FILTER_LIMIT {
-            return Err(PolicyFileError::Filter(self.filter.len()));
+            return Err(LaunchFileError::Filter(self.filter.len()));
         }
         let program = self.program.as_deref().map(terminated).transpose()?.unwrap_or_default();
         let (handled, rules) = match &self.file_rules {
@@ -107,7 +107,7 @@ impl PolicyFile {
         }
         let size = format::HEADER + body.len();
         if size > format::SIZE_LIMIT {
-            return Err(PolicyFileError::Size(size));
+            return Err(LaunchFileError::Size(size));
         }
         let count = rules.map_or(0, BTreeMap::len);
         let mut after_checksum = Vec::with_capacity(size);
@@ -176,11 +176,11 @@ fn instruction(bytes: &[u8]) -> Instruction {
     }
 }
 
-fn terminated(path: &[u8]) -> Result<Vec<u8>, PolicyFileError> {
+fn terminated(path: &[u8]) -> Result<Vec<u8>, LaunchFileError> {
     let usable = path.first() == Some(&b'/') && path.len() < format::PATH_LIMIT && !path.contains(&0);
     match usable {
         true => Ok([path, b"\0"].concat()),
-        false => Err(PolicyFileError::Path(String::from_utf8_lossy(path).into_owned())),
+        false => Err(LaunchFileError::Path(String::from_utf8_lossy(path).into_owned())),
     }
 }
 
@@ -196,8 +196,8 @@ mod tests {
     use crate::format::FormatError;
     use proptest::prelude::*;
 
-    fn sample() -> PolicyFile {
-        PolicyFile {
+    fn sample() -> LaunchFile {
+        LaunchFile {
             program: Some(b"/usr/bin/.app.slim".to_vec()),
             set_no_new_privileges: true,
             filter: vec![Instruction { code: 6, if_true: 1, if_false: 2, operand: 0x7fff_0000 }; 3],
@@ -206,7 +206,7 @@ mod tests {
                 rules: [(b"/etc".to_vec(), right::READ_FILE), (b"/tmp".to_vec(), right::ALL)].into(),
                 required: true,
             }),
-            ..PolicyFile::new(Machine::Amd64)
+            ..LaunchFile::new(Machine::Amd64)
         }
     }
 
@@ -214,12 +214,12 @@ mod tests {
     fn what_is_written_is_read_again() {
         for machine in [Machine::Amd64, Machine::Arm64] {
             let policies = [
-                PolicyFile::new(machine),
-                PolicyFile { machine, ..sample() },
-                PolicyFile { machine, file_rules: None, program: None, ..sample() },
+                LaunchFile::new(machine),
+                LaunchFile { machine, ..sample() },
+                LaunchFile { machine, file_rules: None, program: None, ..sample() },
             ];
             for policy in policies {
-                assert_eq!(PolicyFile::read(&policy.to_bytes().unwrap()).unwrap(), policy);
+                assert_eq!(LaunchFile::read(&policy.to_bytes().unwrap()).unwrap(), policy);
             }
         }
     }
@@ -241,18 +241,18 @@ mod tests {
     fn another_version_is_told_as_such() {
         let mut bytes = sample().to_bytes().unwrap();
         bytes[8] = 9;
-        assert_eq!(PolicyFile::read(&bytes), Err(FormatError::OtherVersion(9)));
+        assert_eq!(LaunchFile::read(&bytes), Err(FormatError::OtherVersion(9)));
     }
 
     #[test]
     fn what_the_launcher_would_not_read_is_not_written() {
         for path in ["usr/bin/app", "", "/a\0b"] {
-            let policy = PolicyFile { program: Some(path.into()), ..sample() };
-            assert!(matches!(policy.to_bytes(), Err(PolicyFileError::Path(_))), "{path:?}");
+            let policy = LaunchFile { program: Some(path.into()), ..sample() };
+            assert!(matches!(policy.to_bytes(), Err(LaunchFileError::Path(_))), "{path:?}");
         }
         let instruction = sample().filter[0];
-        let policy = PolicyFile { filter: vec![instruction; 4097], ..sample() };
-        assert_eq!(policy.to_bytes(), Err(PolicyFileError::Filter(4097)));
+        let policy = LaunchFile { filter: vec![instruction; 4097], ..sample() };
+        assert_eq!(policy.to_bytes(), Err(LaunchFileError::Filter(4097)));
     }
 
     proptest! {
