@@ -69,12 +69,19 @@ fn profiles_are_shown_compared_combined_and_checked() {
         ends(&folder, 0, &["policy", "show", "a.json", "--print=seccomp"]),
         profile(&["read", "write", "mkdir"])
     );
+    let unit = ends(&folder, 0, &["policy", "show", "a.json", "--format=systemd"]);
+    assert!(unit.contains("# made by /app\nSystemCallFilter=mkdir read write"), "{unit}");
+    let oci: Value =
+        serde_json::from_str(&ends(&folder, 0, &["policy", "show", "a.json", "--format=oci"])).unwrap();
+    assert_eq!(oci["syscalls"][0]["names"], json!(["mkdir", "read", "write"]));
+    let absent = ends(&folder, 4, &["policy", "show", "a.json", "--after-entrypoint"]);
+    assert!(absent.contains("there is none"), "{absent}");
 }
 
 #[test]
 fn what_is_no_policy_is_told_with_what_would_be() {
     let folder = folder_with(&[("text", "no profile".to_owned())]);
-    assert!(ends(&folder, 2, &["policy", "show", "text"]).contains("neither a seccomp profile nor a trace"));
+    assert!(ends(&folder, 2, &["policy", "show", "text"]).contains("neither a seccomp profile, a policy nor a trace"));
     assert!(ends(&folder, 2, &["policy", "show", "./none"]).contains("hint: a seccomp profile, a folder"));
     assert!(ends(&folder, 4, &["policy", "show", "."]).contains("has none"));
     let trace = String::from_utf8(slim_trace::Trace::empty("sha256:0").to_json()).unwrap();

@@ -1,5 +1,5 @@
 //! A seccomp profile as a value, whoever wrote it: read from the JSON of Docker's engine or of the OCI runtime
-//! specification, compared, combined, written again, compiled.
+//! specification, compared, combined, compiled; `formats` writes it again.
 //!
 //! Invariant: what is not understood is an error, never left out: a rule that is overlooked would make a profile look
 //! stricter, or wider, than it is. And what has no rule is refused: profiles that allow what they do not name are not read.
@@ -7,7 +7,6 @@
 mod combine;
 mod compile;
 mod read;
-mod write;
 
 pub use combine::{Missing, ProfileDifference, intersection, union};
 pub use compile::CompileError;

@@ -96,7 +96,7 @@ impl Found {
     /// The profile in the form of another program.
     ///
     /// # Errors
-    /// When there is none, or that form cannot say it.
+    /// When there is none.
     pub fn written(&self, format: Format, after_entrypoint: bool) -> Result<Vec<u8>, Failure> {
         if let Some(decided) = self.decided()? {
             let policy = if after_entrypoint { &decided.after_entrypoint } else { &decided.policy };
@@ -106,13 +106,15 @@ impl Found {
             true => self.entrypoint_profile()?.ok_or_else(|| self.no_entrypoint())?,
             false => self.profile()?,
         };
-        match format {
-            Format::Docker | Format::Podman => Ok(profile.to_json()),
-            _ => Err(Failure::usage(format!(
-                "write the profile {} in this form: it has no policy.json",
-                self.word
-            ))),
-        }
+        Ok(profile.written(format, &self.name()))
+    }
+
+    /// What the profile is called where a form has names: as its file.
+    fn name(&self) -> String {
+        let seccomp = self.files.iter().find(|file| file.kind == PolicyKind::Seccomp);
+        let name = seccomp.map_or(self.word.as_str(), |file| file.name.as_str());
+        let stem = name.strip_suffix(".json").unwrap_or(name);
+        stem.strip_suffix("-seccomp").unwrap_or(stem).to_owned()
     }
 
     /// That there is nothing tighter after the entrypoint.
