@@ -81,7 +81,10 @@ fn profiles_are_shown_compared_combined_and_checked() {
 #[test]
 fn what_is_no_policy_is_told_with_what_would_be() {
     let folder = folder_with(&[("text", "no profile".to_owned())]);
-    assert!(ends(&folder, 2, &["policy", "show", "text"]).contains("neither a seccomp profile, a policy nor a trace"));
+    assert!(
+        ends(&folder, 2, &["policy", "show", "text"])
+            .contains("neither a seccomp profile, a policy nor a trace")
+    );
     assert!(ends(&folder, 2, &["policy", "show", "./none"]).contains("hint: a seccomp profile, a folder"));
     assert!(ends(&folder, 4, &["policy", "show", "."]).contains("has none"));
     let trace = String::from_utf8(slim_trace::Trace::empty("sha256:0").to_json()).unwrap();
