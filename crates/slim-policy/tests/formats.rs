@@ -1,5 +1,5 @@
 //! The forms that a policy is written in, each read by what reads it in the field where that can be had.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 #[path = "common/server.rs"]
