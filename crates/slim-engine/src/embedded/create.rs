@@ -411,7 +411,11 @@ pub(super) mod tests {
         let of = |security| {
             settle(&ContainerSpec { security, ..ContainerSpec::default() }, &image(r#"{"Cmd":["a"]}"#), ID)
         };
-        assert_eq!(of(security("apparmor=mine")).unwrap().apparmor.as_deref(), Some("mine"));
+        match (of(security("apparmor=mine")), apparmor::missing()) {
+            (Ok(record), None) => assert_eq!(record.apparmor.as_deref(), Some("mine")),
+            (Err(refused), Some(why)) => assert!(refused.contains("\"mine\"") && refused.contains(&why)),
+            (settled, missing) => panic!("{settled:?}, and what is missing is {missing:?}"),
+        }
         assert!(of(security("seccomp={")).unwrap_err().contains("not understood"));
         assert!(of(Security { capabilities_added: vec!["X".to_owned()], ..Security::default() }).is_err());
     }
