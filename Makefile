@@ -47,6 +47,7 @@ test:
 
 lint:
 	$(CARGO) fmt --all --check
+	rustfmt --check --config-path rustfmt.toml --edition 2024 crates/slim-launch/launch/main.rs
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 corpus: prepare docker-slim

@@ -243,7 +243,7 @@ fn a_full_disk_below_the_state_path_is_told_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_run_without_capabilities_says_which_and_how_to_get_them() {
+fn who_must_watch_from_here_without_capabilities_hears_which_and_how_to_get_them() {
     if !engine_is_here() {
         return;
     }
@@ -251,7 +251,7 @@ fn a_run_without_capabilities_says_which_and_how_to_get_them() {
     let image = context.busybox_image("no-capabilities", &[PAGE], SERVER);
     let program = env!("CARGO_BIN_EXE_docker-slim");
     let output = std::process::Command::new("setpriv")
-        .args(["--bounding-set=-all", "--inh-caps=-all", program, "build", &image])
+        .args(["--bounding-set=-all", "--inh-caps=-all", program, "build", "--observer=local", &image])
         .current_dir(context.folder.path())
         .output()
         .unwrap();

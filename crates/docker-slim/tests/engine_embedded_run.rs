@@ -381,9 +381,7 @@ fn a_bridge_is_a_way_out_and_leaves_nothing() {
     assert_eq!(rules_of_bridges(), before, "left behind");
     // A whole build with a test that needs the container's address and the way out.
     let test = embedded.folder.path().join("test");
-    let script = format!(
-        "#!/bin/sh\n[ \"$DOCKER_SLIM_HOST\" != 127.0.0.1 ] && curl -fs http://$DOCKER_SLIM_HOST:8000/other.html | grep -q other\n"
-    );
+    let script = "#!/bin/sh\n[ \"$DOCKER_SLIM_HOST\" != 127.0.0.1 ] && curl -fs http://$DOCKER_SLIM_HOST:8000/other.html | grep -q other\n";
     fs::write(&test, script).unwrap();
     run("chmod", &["755", test.to_str().unwrap()]);
     let verify = format!("--verify-cmd={}", test.display());

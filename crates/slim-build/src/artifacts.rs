@@ -5,6 +5,7 @@ use crate::files::Files;
 use crate::image::Slim;
 use crate::observe::Observation;
 use crate::policy::{self, Policies};
+use crate::policy_files::{CONTRACT_FILE, LAUNCH_FILE};
 use crate::progress::{Stage, Story};
 use crate::seen::Seen;
 use crate::settings::Settings;
@@ -25,9 +26,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The run contract among the artifacts.
-const CONTRACT_FILE: &str = "run-contract.json";
 
 /// Everything the stages before this one made.
 pub struct Made {
@@ -68,6 +66,12 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
             made.policies.apparmor(&observation.trace, &made.bound.contract).into_bytes(),
         ),
     ];
+    if let Some(launched) = &made.policies.launched {
+        artifacts.push((LAUNCH_FILE.to_owned(), launched.file.clone()));
+        if let Some(tighter) = &launched.policy {
+            artifacts.push((profiles.entrypoint.clone(), tighter.seccomp_json()));
+        }
+    }
     artifacts.extend(contract_files(&made, &profiles));
     if let Some(recording) = &observation.behaviour.answers {
         artifacts.push(("recording.json".to_owned(), recording.to_json()));
@@ -126,6 +130,8 @@ fn image_names(source: &SourceImage) -> ImageNames {
 struct Profiles {
     seccomp: String,
     apparmor: String,
+    /// The tighter profile that the launcher installs.
+    entrypoint: String,
     /// Name of the AppArmor profile.
     apparmor_name: String,
 }
@@ -135,6 +141,7 @@ impl Profiles {
         Self {
             seccomp: format!("{stem}-seccomp.json"),
             apparmor: format!("{stem}-apparmor-profile"),
+            entrypoint: format!("{stem}-entrypoint-seccomp.json"),
             apparmor_name: slim_policy::profile_name(stem),
         }
     }
@@ -308,6 +315,7 @@ fn policy_report(policies: &Policies, bound: &Bound, profiles: &Profiles) -> Pol
         seccomp_profile: profiles.seccomp.clone(),
         apparmor_profile: profiles.apparmor.clone(),
         run_options: Forms::options(&bound.contract),
+        launcher: policies.launched.as_ref().map(|launched| launched.report(policy)),
     }
 }
 

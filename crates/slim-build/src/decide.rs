@@ -95,6 +95,7 @@ pub(crate) async fn policy(
         filter_arguments: settings.seccomp_arguments,
         possible: known.possible,
         repaired: repairs.calls.clone(),
+        launch: settings.launch,
     };
     let policies = crate::error::blocking(move || {
         let subject = policy::Subject { name: &name, config: &config, run: &run, trace: &trace };
@@ -102,6 +103,9 @@ pub(crate) async fn policy(
     })
     .await?;
     stage.done(policies.told());
+    if let Some(why) = &policies.not_launched {
+        story.notice_once(format!("no launcher is in the image: {why}"));
+    }
     if !policies.policy.inexpressible.is_empty() {
         let calls: Vec<&str> = policies.policy.inexpressible.iter().map(String::as_str).collect();
         story.notice_once(format!("no profile can allow system calls without a name: {}", calls.join(", ")));

@@ -5,6 +5,7 @@
 
 use crate::error::{BuildError, blocking};
 use crate::files::Files;
+use crate::launch::Launched;
 use crate::progress::Running;
 use crate::seen::Seen;
 use crate::settings::{Layers, Output, Settings};
@@ -50,6 +51,7 @@ pub async fn write(
     seen: &Seen,
     files: Files,
     kept: &Arc<KeepSet>,
+    launched: Option<Arc<Launched>>,
 ) -> Result<(Files, Arc<SlimImage>), BuildError> {
     stage.working("writing the layer");
     let state = seen.state.clone();
@@ -69,9 +71,16 @@ pub async fn write(
             let image = SlimImage::of_layers(&source, config, layers, history, created);
             return Ok((files, Arc::new(image)));
         }
-        let layer = match files.in_place() {
-            Some(tree) => Layer::of_tree(tree, entries),
-            None => write_layer(files.tree(), &entries, state.temporary_file()?),
+        let layer = match (files.in_place(), launched) {
+            (Some(tree), None) => Layer::of_tree(tree, entries),
+            (Some(tree), Some(launched)) => {
+                Layer::of_tree(launched.shared_tree(tree), launched.entries(entries))
+            }
+            (None, None) => write_layer(files.tree(), &entries, state.temporary_file()?),
+            (None, Some(launched)) => {
+                let tree = launched.tree(files.tree());
+                write_layer(&tree, &launched.entries(entries), state.temporary_file()?)
+            }
         };
         let layer = layer.map_err(|error| layer_failed(error, &state_path))?;
         Ok((files, Arc::new(SlimImage::new(&source, config, layer, created))))

@@ -17,6 +17,7 @@ mod host;
 mod image;
 mod inside;
 mod judgement;
+mod launch;
 mod observe;
 mod observers;
 mod origin;
@@ -25,6 +26,7 @@ mod peaks;
 mod person;
 mod pipeline;
 mod policy;
+mod policy_files;
 mod possible;
 mod progress;
 mod refusals;
@@ -44,8 +46,10 @@ pub use compare::{Reading, TreeSource, compare_archives, compare_images};
 pub use edits::{ConfigEdits, Persist};
 pub use error::BuildError;
 pub use judgement::{Verdict, judge};
+pub use launch::Launch;
 pub use person::{InputEnded, Person};
 pub use pipeline::{build, harden, profile};
+pub use policy_files::{POLICY_ARTIFACT, PolicyBytes, PolicyKind, policy_files};
 pub use progress::{Event, Progress, Stage};
 pub use settings::{
     Carrier, ContinueAfter, Exercise, FatFiles, HttpJudgement, Layers, NotCarried, ObserverChoice, Output,

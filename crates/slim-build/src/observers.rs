@@ -23,7 +23,7 @@ pub enum Observers {
 
 /// An observer that watches nothing yet; most of the time that arming takes is over with it.
 pub enum Prepared {
-    Local(slim_sensor::Prepared),
+    Local(Box<slim_sensor::Prepared>),
     Sidecar(slim_sidecar::Prepared),
     Notify(SupervisorSockets),
 }
@@ -143,7 +143,8 @@ impl Observers {
     pub async fn prepare(&self, buffer_bytes: u32) -> Result<Prepared, SensorError> {
         match self {
             Self::Local => {
-                off_thread(move || Ok(Prepared::Local(slim_sensor::Prepared::new(buffer_bytes)?))).await
+                off_thread(move || Ok(Prepared::Local(Box::new(slim_sensor::Prepared::new(buffer_bytes)?))))
+                    .await
             }
             Self::Sidecar(beside) => beside.sidecar.prepare(buffer_bytes).await.map(Prepared::Sidecar),
             Self::Notify(sockets) => Ok(Prepared::Notify(sockets.clone())),

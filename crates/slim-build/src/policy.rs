@@ -3,6 +3,7 @@
 
 use crate::error::BuildError;
 use crate::file_capabilities::{FILE_CAPABILITIES, file_capabilities};
+use crate::launch::{self, Launch, Launched};
 use crate::settings::Settings;
 use slim_engine::HostConfigFile;
 use slim_image::{Config, Entry, ImagePath, ImageTree, Kind, SourceImage};
@@ -40,6 +41,10 @@ pub struct Policies {
     pub seccomp: String,
     /// What the run contract is looked for from.
     pub presumed: Presumed,
+    /// The launcher, where one stands in the image.
+    pub launched: Option<Arc<Launched>>,
+    /// Why none does, where one was asked for.
+    pub not_launched: Option<String>,
     inputs: Inputs,
 }
 
@@ -52,6 +57,7 @@ pub struct Beyond {
     pub possible: Option<Arc<PossibleCalls>>,
     /// Calls that verification found refused, each with its round.
     pub repaired: BTreeMap<String, u32>,
+    pub launch: Launch,
 }
 
 /// What is known of the observed run beside the trace.
@@ -96,12 +102,12 @@ pub struct Subject<'a> {
 /// Decides what the slim image may do. `paths`: of [`kept_paths`].
 ///
 /// # Errors
-/// Never for any input that we know.
+/// When a launcher is asked for that cannot do its part.
 pub fn decide(subject: Subject<'_>, paths: KeptPaths, beyond: Beyond) -> Result<Policies, BuildError> {
     let Subject { name, config, run, trace } = subject;
     let ground = run.ground(config, &paths);
     let possible_is_complete = beyond.possible.as_ref().map(|possible| possible.is_complete);
-    let inputs = Inputs {
+    let mut inputs = Inputs {
         elf_32_bit: paths.elf_32_bit,
         paths: paths.paths,
         user: Some(config.user.clone()).filter(|user| !user.is_empty()),
@@ -113,13 +119,35 @@ pub fn decide(subject: Subject<'_>, paths: KeptPaths, beyond: Beyond) -> Result<
         repaired: beyond.repaired,
         ..Inputs::new(name)
     };
-    let policy = slim_policy::decide(trace, &inputs);
+    let mut policy = slim_policy::decide(trace, &inputs);
+    let after_entrypoint = slim_policy::after_entrypoint(trace, &inputs, &policy);
+    let (mut launched, mut not_launched) = (None, None);
+    if !beyond.launch.is_off() {
+        match launch::decide(beyond.launch, trace, &inputs, &after_entrypoint)? {
+            Ok(done) => {
+                slim_policy::allow_launcher(&mut policy, beyond.launch.file_rules);
+                done.add_paths(&mut inputs.paths);
+                launched = Some(Arc::new(done));
+            }
+            Err(why) => not_launched = Some(why.to_string()),
+        }
+    }
     let seccomp = String::from_utf8(policy.seccomp_json())
         .map_err(|error| BuildError::Bug(format!("write the seccomp profile as text: {error}")))?;
     let presumed = slim_policy::presume(trace, &inputs, &ground);
     let counts = slim_policy::counts(trace, &inputs);
-    let file = PolicyFile::new(trace, name, &policy, counts);
-    Ok(Policies { policy, file, counts, possible_is_complete, seccomp, presumed, inputs })
+    let file = PolicyFile::new(trace, name, &policy, after_entrypoint, counts);
+    Ok(Policies {
+        policy,
+        file,
+        counts,
+        possible_is_complete,
+        seccomp,
+        presumed,
+        launched,
+        not_launched,
+        inputs,
+    })
 }
 
 impl Policies {
@@ -133,12 +161,24 @@ impl Policies {
     /// Figures for a person.
     #[must_use]
     pub fn told(&self) -> String {
-        format!(
+        let told = format!(
             "{} system calls allowed ({}), {} of them seen",
             self.policy.allowed.len(),
             self.policy.mode,
             self.made_by_program()
-        )
+        );
+        match &self.launched {
+            Some(launched) => format!("{told}; {}", launched.told()),
+            None => told,
+        }
+    }
+
+    /// The calls that the program may make wherever it is: without those that are taken away before it stays.
+    #[must_use]
+    pub fn allowed_at_last(&self) -> BTreeSet<&str> {
+        let tighter = self.launched.as_ref().and_then(|launched| launched.policy.as_ref());
+        let policy = tighter.unwrap_or(&self.policy);
+        policy.allowed.iter().map(|allowed| allowed.system_call.as_str()).collect()
     }
 
     /// System calls that the image's own programs made.

@@ -58,7 +58,7 @@ impl Repairs {
         let agrees = verdict.differences.is_empty();
         let run = SlimRun { fat: ground.trace, slim, kept, agrees };
         let missed = slim_keep::missed(run, ground.tree, ground.config, ground.settings, self.next_round())?;
-        let allowed = policies.policy.allowed.iter().map(|allowed| allowed.system_call.as_str()).collect();
+        let allowed = policies.allowed_at_last();
         let calls = refused_calls(ground.trace, slim, &allowed, agrees);
         tracing::debug!(
             missed = missed.seeds.len(),

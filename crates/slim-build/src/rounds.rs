@@ -115,7 +115,7 @@ impl Rounds<'_> {
             let loaded;
             (files, loaded) = match held.take() {
                 Some(loaded) => (files, loaded),
-                None => self.image(files, &kept).await?,
+                None => self.image(files, &kept, &policies).await?,
             };
             let (verdict, mut findings) =
                 self.judge(&files, &kept, &policies, loaded.as_ref(), &repairs).await?;
@@ -126,7 +126,8 @@ impl Rounds<'_> {
             }
             let grows = !findings.is_empty() && repairs.rounds.len() < self.most_rounds();
             if grows {
-                let new_paths = !findings.seeds.is_empty();
+                // The launcher's policy lies in the image.
+                let new_paths = !findings.seeds.is_empty() || policies.launched.is_some();
                 repairs.grow(findings, verdict.differences.len());
                 self.prepare();
                 if new_paths {
@@ -156,13 +157,19 @@ impl Rounds<'_> {
         usize::try_from(self.settings.verify.rounds).unwrap_or(usize::MAX)
     }
 
-    async fn image(&self, files: Files, kept: &Arc<KeepSet>) -> Result<(Files, Option<Loaded>), BuildError> {
+    async fn image(
+        &self,
+        files: Files,
+        kept: &Arc<KeepSet>,
+        policies: &Policies,
+    ) -> Result<(Files, Option<Loaded>), BuildError> {
         let Self { engine, settings, story, seen, .. } = *self;
         if self.proving == Proving::Fat {
             return Ok((files, None));
         }
         let stage = story.begin(Stage::Image);
-        let (files, image) = image::write(settings, &stage, seen, files, kept).await?;
+        let (files, image) =
+            image::write(settings, &stage, seen, files, kept, policies.launched.clone()).await?;
         let loaded = image::load(engine, settings, &stage, &image).await?;
         let layers = match image.layers().len() {
             1 => "one layer".to_owned(),

@@ -48,6 +48,8 @@ pub struct Settings {
     pub trace_out: Option<PathBuf>,
     /// What to keep beyond the observed.
     pub keep: slim_keep::Settings,
+    /// What is done between the entrypoint and the program that stays.
+    pub launch: crate::launch::Launch,
     /// How much the seccomp profile allows.
     pub seccomp: slim_policy::Mode,
     /// Whether it restricts arguments to those that were seen, where they matter.

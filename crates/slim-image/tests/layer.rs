@@ -36,15 +36,14 @@ fn names(bytes: &[u8]) -> Vec<(String, tar::EntryType)> {
         .collect()
 }
 
+fn of_arm(config: Config) -> SourceImage {
+    SourceImage { architecture: "arm".to_owned(), variant: Some("v7".to_owned()), ..source(config) }
+}
+
 fn image(tree: &dyn ImageTree, created: Option<&str>) -> (SlimImage, Vec<u8>) {
     let config = Config { entrypoint: vec!["/a".to_owned()], ..Config::default() };
     let layer = write_layer(tree, &all(tree), tempfile::NamedTempFile::new().unwrap()).unwrap();
-    let source = SourceImage {
-        architecture: "arm".to_owned(),
-        variant: Some("v7".to_owned()),
-        ..source(config.clone())
-    };
-    let image = SlimImage::new(&source, config, layer, created.map(str::to_owned));
+    let image = SlimImage::new(&of_arm(config.clone()), config, layer, created.map(str::to_owned));
     let mut bytes = Vec::new();
     image.write_to(&mut bytes, &[]).unwrap();
     (image, bytes)
@@ -60,7 +59,7 @@ fn a_layer_read_anew_gives_the_same_archive_as_one_in_a_file() {
     let (in_file, expected) = image(&tree, None);
     let layer = Layer::of_tree(Arc::new(tree.clone()), all(&tree)).unwrap();
     let config = Config { entrypoint: vec!["/a".to_owned()], ..Config::default() };
-    let anew = SlimImage::new(&source(config.clone()), config, layer, None);
+    let anew = SlimImage::new(&of_arm(config.clone()), config, layer, None);
     assert_eq!(anew.id(), in_file.id());
     for _ in 0..2 {
         let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
 //! The policy file: all that was decided about system calls with its reasons, for `docker-slim policy`.
 
 use crate::counts::Counts;
-use crate::phases::{Phases, after_entrypoint, phases};
+use crate::phases::{Phases, phases};
 use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
 use slim_trace::Trace;
@@ -38,9 +38,9 @@ pub enum PolicyFileError {
 }
 
 impl PolicyFile {
-    /// Of what was decided from a trace.
+    /// Of what was decided from a trace; `after_entrypoint`: of [`crate::after_entrypoint`].
     #[must_use]
-    pub fn new(trace: &Trace, name: &str, policy: &Policy, counts: Counts) -> Self {
+    pub fn new(trace: &Trace, name: &str, policy: &Policy, after_entrypoint: Policy, counts: Counts) -> Self {
         Self {
             version: VERSION,
             image: trace.image.clone(),
@@ -48,7 +48,7 @@ impl PolicyFile {
             counts,
             policy: policy.clone(),
             phases: phases(trace),
-            after_entrypoint: after_entrypoint(policy, trace),
+            after_entrypoint,
         }
     }
 

@@ -15,11 +15,13 @@ mod fallback;
 mod file;
 mod formats;
 mod inputs;
+mod launch;
 mod mode;
 mod paths;
 mod phases;
 mod policy;
 mod possible;
+mod profile;
 mod relatives;
 mod runtime;
 mod seen;
@@ -36,12 +38,17 @@ pub use engine_default::{allowed_by_default, default_count};
 pub use file::{POLICY_FILE, PolicyFile, PolicyFileError};
 pub use formats::Format;
 pub use inputs::{DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind};
+pub use launch::{LastExec, NoLastExec, after_entrypoint, allow_launcher, as_profile, file_rules, last_exec};
 pub use mode::{Mode, NoSuchMode};
-pub use phases::{Phases, after_entrypoint, phases};
+pub use phases::{Phases, phases};
 pub use policy::{
     Allowed, Architecture, ArgumentRule, Because, Condition, Errno, Policy, Refused, RefusedBecause,
 };
 pub use possible::PossibleCalls;
+pub use profile::{
+    Action, Allowance, Argument, CompileError, Missing, Operator, ProfileDifference, ProfileError, Rule,
+    SeccompProfile, intersection, union,
+};
 pub use relatives::MOST_RELATIVES;
 pub use runtime::{MOST_RUNTIME_CALLS, RuntimeSet, UNTRACED_RUNTIMES, runtime_calls, runtime_sets};
 pub use system_calls::{always_needed, decide};

@@ -83,6 +83,8 @@ pub enum Because {
     Always,
     /// The slim program was refused it during verification; the engine's own profile allowed it to the fat one.
     Repaired { round: u32 },
+    /// `docker-slim launch` makes it before it becomes the program.
+    Launcher,
 }
 
 /// What the engine's default filter asks of a call's arguments. Seen under that filter, nothing else was seen. Source:

@@ -1,5 +1,5 @@
 //! One strict profile, and every runtime of this machine: a profile made on one host starts on another.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,12 +1,12 @@
 //! The forms that a policy is written in, each read by what reads it in the field where that can be had.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 #[path = "common/server.rs"]
 mod server;
 
 use server::server;
-use slim_policy::{Format, Inputs, Mode, Policy, PolicyFile, counts, decide};
+use slim_policy::{Format, Inputs, Mode, Policy, PolicyFile, after_entrypoint, counts, decide};
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -109,7 +109,13 @@ fn every_form_has_the_same_bytes_each_time() {
 #[test]
 fn a_policy_file_is_read_as_it_was_written() {
     let (trace, inputs) = server();
-    let file = PolicyFile::new(&trace, "app", &policy(), counts(&trace, &inputs));
+    let file = PolicyFile::new(
+        &trace,
+        "app",
+        &policy(),
+        after_entrypoint(&trace, &inputs, &policy()),
+        counts(&trace, &inputs),
+    );
     assert_eq!(PolicyFile::from_json(&file.to_json()).unwrap(), file);
     let newer = String::from_utf8(file.to_json()).unwrap().replacen("\"version\": 1", "\"version\": 9", 1);
     let error = PolicyFile::from_json(newer.as_bytes()).unwrap_err();

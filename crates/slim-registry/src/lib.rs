@@ -4,6 +4,7 @@
 //! against its digest while it streams; nothing that failed the check is left under its name.
 #![forbid(unsafe_code)]
 
+mod artifact;
 pub mod client;
 pub mod error;
 pub mod name;
@@ -13,6 +14,7 @@ mod plan;
 pub mod server;
 mod transfer;
 
+pub use artifact::{Artifact, ArtifactFile, attach, attached, attached_in_layout};
 pub use client::{Client, ClientSettings, Retry};
 pub use error::RegistryError;
 pub use name::RepositoryName;

@@ -205,6 +205,24 @@ pub struct PolicyReport {
     pub apparmor_profile: String,
     /// Options of `docker run` with which the image may run as well.
     pub run_options: Vec<String>,
+    /// What is taken away when the entrypoint hands over to the program that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<LauncherReport>,
+}
+
+/// `docker-slim launch` in the image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LauncherReport {
+    /// The path that it stands at, instead of the program that stays.
+    pub place: String,
+    /// What it runs.
+    pub program: String,
+    /// System calls that are allowed from there on; `None`: no filter is installed.
+    pub system_calls_allowed: Option<usize>,
+    /// Calls that the container's profile allows, and the launcher takes away.
+    pub system_calls_taken_away: Vec<String>,
+    /// Landlock's rules; `None`: none are applied.
+    pub file_rules: Option<usize>,
 }
 
 impl PolicyReport {

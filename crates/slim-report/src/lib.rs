@@ -7,8 +7,8 @@ mod size;
 
 pub use build::{
     BuildReport, DangerousReport, ExecReport, ExerciseReport, HttpReport, ImageReport, KeepReport,
-    ModesReport, ObservationReport, PolicyReport, RoundReport, SharesReport, StageReport, UnseenReport,
-    VERSION, VerificationReport, VerificationResult,
+    LauncherReport, ModesReport, ObservationReport, PolicyReport, RoundReport, SharesReport, StageReport,
+    UnseenReport, VERSION, VerificationReport, VerificationResult,
 };
 pub use contract::{CeilingReport, ContractReport, RefusedCallReport, TryReport};
 pub use size::{factor, human};

@@ -6,7 +6,7 @@ use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
-use yamux::{Config, Connection, Mode};
+use yamux::{Config, Connection, ConnectionError, Mode};
 
 /// A conversation's bytes.
 pub(crate) type Stream = Compat<yamux::Stream>;
@@ -34,6 +34,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         match poll_fn(|context| self.0.poll_next_inbound(context)).await {
             None => Ok(None),
             Some(Ok(stream)) => Ok(Some(stream.compat())),
+            // Who has closed its end shows as this, too, where something was still on its way there.
+            Some(Err(ConnectionError::Io(error))) if is_gone(&error) => Ok(None),
             Some(Err(error)) => Err(io::Error::other(error)),
         }
     }
@@ -75,6 +77,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         })
         .await
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
+    )
 }
 
 impl Opener {

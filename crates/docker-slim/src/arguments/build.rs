@@ -1,7 +1,8 @@
 //! Flags of `build`, of `harden` and of `profile`.
 
 use super::{
-    CommonArguments, ImageArguments, KeepArguments, PolicyArguments, RecipeArguments, VerifyArguments,
+    CommonArguments, ImageArguments, KeepArguments, LaunchArguments, PolicyArguments, RecipeArguments,
+    VerifyArguments,
 };
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -46,6 +47,8 @@ pub struct BuildArguments {
     pub layers: LayerChoice,
     #[command(flatten)]
     pub verify: VerifyArguments,
+    #[command(flatten)]
+    pub launch: LaunchArguments,
     /// Take what the program uses from this trace (`docker-slim profile --trace-out`, `docker-slim trace merge`) instead
     /// of watching it: the trace must be of this image. The fat image still runs, unwatched, to be compared with;
     /// `--verify=off` runs nothing.

@@ -12,6 +12,7 @@ mod http;
 mod image;
 mod images;
 mod keep;
+mod launch;
 mod policy;
 mod probe;
 mod recipe;
@@ -33,8 +34,11 @@ pub use http::HttpArguments;
 pub use image::ImageArguments;
 pub use images::ImagesArguments;
 pub use keep::{KeepArguments, KeepLevel};
+pub use launch::{LaunchArguments, SeccompPhase};
 pub use policy::{
-    PolicyArguments, PolicyCommand, PolicyCommandArguments, PolicyForm, PolicyShowArguments, SeccompChoice,
+    LauncherArguments, MergeRule, PolicyArguments, PolicyCheckArguments, PolicyCommand,
+    PolicyCommandArguments, PolicyCompileArguments, PolicyDiffArguments, PolicyFileArgument, PolicyForm,
+    PolicyMergeArguments, PolicyShowArguments, SeccompChoice,
 };
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
@@ -81,10 +85,13 @@ pub enum Command {
     Explain(ExplainArguments),
     /// Shows how two images, traces or keep files differ: paths, contents, modes, owners; system calls of traces.
     Diff(DiffArguments),
-    /// Shows what a slim image may do and why, and writes its profile for other programs.
-    Policy(PolicyCommandArguments),
     /// Merges, shows and compares traces: what `profile --trace-out` wrote, and `build --from-trace` takes.
     Trace(TraceArguments),
+    /// Shows what a slim image may do and why, writes its profile for other programs; compares, combines and checks profiles: those
+    /// of builds, and those attached to images in registries.
+    Policy(PolicyCommandArguments),
+    /// Runs a program under the tighter filter of a policy; what a slim image has with `--seccomp-phase entrypoint`.
+    Launch(LauncherArguments),
     /// Runs an image of the embedded engine's store; flags as `docker run`.
     Run(Box<RunArguments>),
     /// Lists the embedded engine's containers.

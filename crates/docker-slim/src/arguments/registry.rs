@@ -69,6 +69,10 @@ pub struct PushArguments {
     /// Push blobs in chunks of so many bytes, for registries that take no large requests.
     #[arg(long, value_name = "BYTES")]
     pub chunk_size: Option<u64>,
+    /// Attach the image's policy as an OCI artifact: `auto`, that of its last build below the state path, where there is
+    /// one; a folder of artifacts; or `off`.
+    #[arg(long, value_name = "WHICH", default_value = "auto")]
+    pub attach_policy: String,
     #[command(flatten)]
     pub client: ClientArguments,
 }

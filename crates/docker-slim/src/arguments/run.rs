@@ -2,7 +2,6 @@
 
 use super::ClientArguments;
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
 
 /// When an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,9 +59,10 @@ pub struct RunArguments {
     /// nftables) or `host`.
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
-    /// Run under this seccomp profile, as a build writes it.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
+    /// Run under this seccomp profile: a file, a folder of artifacts, an image that was built here, or one in a layout or
+    /// a registry with a policy attached (`oci:FOLDER[:NAME]`, `docker://NAME`).
+    #[arg(long, value_name = "REF")]
+    pub policy: Option<String>,
     /// seccomp=FILE, seccomp=unconfined, apparmor=PROFILE (a loaded one), no-new-privileges, systempaths=unconfined.
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,

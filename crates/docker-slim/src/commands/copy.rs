@@ -1,8 +1,9 @@
 //! `docker-slim copy`: an image from any place to any other; nothing is unpacked, and from registry to registry nothing is
 //! stored on this machine. `pull` and `push` are the same with one end fixed.
 
+use super::attach::attach_policies;
 use super::choice::{self, Wanted};
-use super::output::print;
+use super::output::{counted, print};
 use super::transfer::{Destination, Source, Transfer};
 use super::with_registry::{Bars, document, told, with_registry};
 use crate::arguments::{CopyArguments, GlobalArguments};
@@ -10,7 +11,7 @@ use crate::failure::Failure;
 use crate::outside::Outside;
 use crate::settings::{self, Copy};
 use crate::terminal::Terminal;
-use slim_image::{Location, Stored};
+use slim_image::{Digest, Location, Stored};
 use slim_registry::{Client, Transferred};
 use std::sync::Arc;
 
@@ -23,20 +24,30 @@ pub fn run(global: &GlobalArguments, arguments: &CopyArguments) -> Result<(), Fa
 pub fn transfer(global: &GlobalArguments, settings: Copy) -> Result<(), Failure> {
     let from = told_place(&settings.from);
     let to = settings.to.as_ref().map_or_else(|| "the engine".to_owned(), told_place);
-    let (transferred, figures) = with_registry(global, async |bars, outside| {
-        let transferred = between(global, settings, &bars, outside).await?;
-        Ok((transferred, bars.figures()))
+    let (transferred, attached, figures) = with_registry(global, async |bars, outside| {
+        let (transferred, attached) = between(global, settings, &bars, outside).await?;
+        Ok((transferred, attached, bars.figures()))
     })?;
-    print(global, || told(&transferred, &from, &to, figures), &document(&transferred, &from, &to, figures));
+    let mut answer = document(&transferred, &from, &to, figures);
+    answer["policies"] = serde_json::json!(attached);
+    let text = || {
+        let told = told(&transferred, &from, &to, figures);
+        match attached.len() {
+            0 => told,
+            number => format!("{told}\n{} attached", counted(number, "policy")),
+        }
+    };
+    print(global, text, &answer);
     Ok(())
 }
 
+/// What was transferred, and the artifacts with its policies.
 async fn between(
     global: &GlobalArguments,
     settings: Copy,
     bars: &Arc<Bars>,
     outside: &Outside,
-) -> Result<Transferred, Failure> {
+) -> Result<(Transferred, Vec<Digest>), Failure> {
     let terminal = Terminal::new(global.quiet);
     let from =
         Source::at(global, settings.from, async |name| of_engine(global, name, &terminal).await).await?;
@@ -48,13 +59,19 @@ async fn between(
         None => Destination::held(choice::choose(global, Wanted::Any, &terminal).await?, None),
     };
     let transfer = Transfer {
-        client: Client::new(settings.client),
+        client: Client::new(settings.client.clone()),
         selected: settings.selected,
         scratch: settings::state_path(global),
         bars,
         outside,
     };
-    transfer.run(&from, &to).await
+    let transferred = transfer.run(&from, &to).await?;
+    let mut attached = Vec::new();
+    if let Destination::Registry(image) = &to {
+        let (which, root) = (&settings.attach_policy, &transferred.descriptor);
+        attached = attach_policies(global, which, &transfer.client, root, image, bars.clone()).await?;
+    }
+    Ok((transferred, attached))
 }
 
 /// A plain name is an engine's, else that of files.

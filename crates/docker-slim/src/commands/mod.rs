@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod attach;
 mod build;
 mod choice;
 mod collector;
@@ -13,6 +14,7 @@ mod explain;
 mod fat_image;
 mod harden;
 mod images;
+mod launch;
 mod metadata;
 mod output;
 mod own_store;
@@ -60,8 +62,9 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Probe(arguments) => probe::run(global, &arguments),
         Command::Explain(arguments) => explain::run(global, &arguments),
         Command::Diff(arguments) => diff::run(global, &arguments),
-        Command::Policy(arguments) => policy::run(global, &arguments),
         Command::Trace(arguments) => trace::run(global, &arguments),
+        Command::Policy(arguments) => policy::run(global, &arguments),
+        Command::Launch(arguments) => launch::run(&arguments),
         Command::Run(arguments) => run::run(global, &arguments),
         Command::Ps(arguments) => containers::list(global, &arguments),
         Command::Logs(arguments) => containers::logs(global, &arguments),

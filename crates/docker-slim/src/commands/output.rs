@@ -9,6 +9,7 @@ pub fn counted(count: usize, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         _ if what.ends_with('s') => format!("{count} {what}es"),
+        _ if what.ends_with("cy") => format!("{count} {}ies", what.trim_end_matches('y')),
         _ => format!("{count} {what}s"),
     }
 }

@@ -9,6 +9,7 @@ mod files;
 mod http;
 mod image;
 mod keep;
+mod launch;
 pub mod outputs;
 mod policy;
 mod probe;
@@ -22,7 +23,7 @@ mod verify;
 pub use diff::Side;
 pub use endpoint::{endpoint_inputs, flags_name_an_address, names_an_address, podman_sockets};
 pub use explain::{Question, explain};
-pub use policy::{policy_show, read_policy};
+pub use policy::{AttachPolicy, PolicyPlace, attach_policy, built_here, policy_place};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
 pub use registry::{Copy, Import, Selected, client, copy, import, is_id, program, pull, push, serve};
@@ -83,6 +84,7 @@ pub fn build(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Wor
     work.settings.edits = image::edits(&arguments.edits)?;
     work.settings.keep = keep::settings(&arguments.keep)?;
     work.settings.verify = verify::settings(&arguments.verify)?;
+    work.settings.launch = launch::settings(&arguments.launch, arguments.layers)?;
     policy::apply(&arguments.policy, &mut work.settings);
     work.settings.from_trace = arguments.from_trace.as_deref().map(read_trace).transpose()?.map(Arc::new);
     Ok(work)
@@ -179,6 +181,7 @@ fn common(
         exercise: exercise::settings(&arguments.exercise, &arguments.http)?,
         observer: observer(arguments.observer),
         keep: keep::usual(),
+        launch: slim_build::Launch::default(),
         seccomp: slim_policy::Mode::default(),
         seccomp_arguments: false,
         verify: Verify::default(),

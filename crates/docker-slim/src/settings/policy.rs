@@ -1,24 +1,12 @@
-//! Flags about what the slim image may do → settings; where the policy of an image lies.
+//! Flags about what the slim image may do → settings; what names a policy → where it lies.
 
-use super::explain::keep_file;
-use crate::arguments::{GlobalArguments, PolicyArguments, PolicyForm, PolicyShowArguments, SeccompChoice};
+use crate::arguments::{GlobalArguments, PolicyArguments, SeccompChoice};
 use crate::failure::Failure;
 use slim_build::Settings;
-use slim_policy::{Format, Mode, POLICY_FILE, PolicyFile};
-use std::fs;
+use slim_image::location::{Form, Location};
+use slim_image::{Layout, Reference, Stored};
+use slim_policy::Mode;
 use std::path::{Path, PathBuf};
-
-/// The file cannot be read, or has another version.
-const UNREADABLE: u8 = 4;
-
-/// What `policy show` does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyShowSettings {
-    pub policy_file: PathBuf,
-    /// `None`: for people.
-    pub format: Option<Format>,
-    pub after_entrypoint: bool,
-}
 
 /// How much the profile allows.
 pub fn apply(arguments: &PolicyArguments, settings: &mut Settings) {
@@ -30,79 +18,117 @@ pub fn apply(arguments: &PolicyArguments, settings: &mut Settings) {
     settings.seccomp_arguments = arguments.seccomp_args;
 }
 
-/// The settings of `policy show`.
-///
-/// # Errors
-/// When nothing was made of the image.
-pub fn policy_show(
-    global: &GlobalArguments,
-    arguments: &PolicyShowArguments,
-) -> Result<PolicyShowSettings, Failure> {
-    let format = match arguments.format {
-        PolicyForm::Text => None,
-        PolicyForm::Docker => Some(Format::Docker),
-        PolicyForm::Podman => Some(Format::Podman),
-        PolicyForm::Oci => Some(Format::Oci),
-        PolicyForm::Kubernetes => Some(Format::Kubernetes),
-        PolicyForm::KubernetesLocalhost => Some(Format::KubernetesLocalhost),
-        PolicyForm::Systemd => Some(Format::Systemd),
-    };
-    Ok(PolicyShowSettings {
-        policy_file: policy_file(global, &arguments.image)?,
-        format,
-        after_entrypoint: arguments.after_entrypoint,
-    })
+/// Where a policy lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyPlace {
+    /// A profile or a trace.
+    File(PathBuf),
+    /// The artifacts of a build.
+    Folder(PathBuf),
+    /// Attached to an image of a layout.
+    Layout(Stored),
+    /// Attached to an image of a registry.
+    Registry(Reference),
 }
 
-/// The `policy.json` of an image's last build, or the file itself.
+/// The place that a word names. A name without a transport is an image that was built here, else one in a registry.
 ///
 /// # Errors
-/// When there is none.
-pub fn policy_file(global: &GlobalArguments, image: &str) -> Result<PathBuf, Failure> {
-    let given = Path::new(image);
-    if given.is_file() {
-        return Ok(given.to_owned());
+/// When it is the place of nothing that has a policy.
+pub fn policy_place(global: &GlobalArguments, word: &str) -> Result<PolicyPlace, Failure> {
+    let path = Path::new(word);
+    if path.is_file() {
+        return Ok(PolicyPlace::File(path.to_owned()));
     }
-    Ok(keep_file(global, image)?.with_file_name(POLICY_FILE))
+    if path.is_dir() && !Layout::is_at(path) {
+        return Ok(PolicyPlace::Folder(path.to_owned()));
+    }
+    let no_policy = |what: &str| {
+        Failure::usage(format!("find a policy at {word}: {what}")).with_hint(
+            "a seccomp profile, a folder of artifacts, an image that was built here, oci:FOLDER[:NAME] or docker://NAME",
+        )
+    };
+    let parsed: Result<Location, _> = word.parse();
+    match parsed.map_err(|error| Failure::usage(error.to_string()))? {
+        Location::Registry(reference) => Ok(PolicyPlace::Registry(reference)),
+        Location::Stored(stored) if stored.form == Form::Layout => Ok(PolicyPlace::Layout(stored)),
+        Location::Path(text) => match Stored::recognise(&text) {
+            Ok(Some(stored)) if stored.form == Form::Layout => Ok(PolicyPlace::Layout(stored)),
+            Ok(None) => Err(no_policy("there is nothing")),
+            _ => Err(no_policy("it is no OCI layout")),
+        },
+        Location::Stored(_) => Err(no_policy("nothing can be attached to an image there")),
+        Location::Engine { name, .. } => match built_here(global, &name)? {
+            Some(folder) => Ok(PolicyPlace::Folder(folder)),
+            None => {
+                Err(no_policy("it was not built here, and engines keep nothing that is attached to an image"))
+            }
+        },
+        Location::Plain(name) => match built_here(global, &name)? {
+            Some(folder) => Ok(PolicyPlace::Folder(folder)),
+            None => name
+                .parse()
+                .map(PolicyPlace::Registry)
+                .map_err(|_| no_policy("it is neither a file nor the name of an image")),
+        },
+    }
 }
 
-/// Reads a policy file.
-///
-/// # Errors
-/// When it is none, or has another version.
-pub fn read_policy(path: &Path) -> Result<PolicyFile, Failure> {
-    let failed = |why: String| {
-        Failure::new(format!("read {}: {why}", path.display()), UNREADABLE)
-            .with_hint("docker-slim build or profile writes it; images built before have none")
-    };
-    let bytes = fs::read(path).map_err(|error| failed(error.to_string()))?;
-    PolicyFile::from_json(&bytes).map_err(|error| failed(error.to_string()))
+/// The artifacts of an image's last build below the state path.
+pub fn built_here(global: &GlobalArguments, image: &str) -> Result<Option<PathBuf>, Failure> {
+    Ok(slim_build::last_artifacts(&super::state_path(global), image)?)
+}
+
+/// Whether what is pushed takes its policy with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachPolicy {
+    /// That of the image's last build below the state path, where there is one.
+    Built,
+    /// That in this folder.
+    Folder(PathBuf),
+    Off,
+}
+
+/// The setting of `--attach-policy`.
+#[must_use]
+pub fn attach_policy(word: &str) -> AttachPolicy {
+    match word {
+        "auto" => AttachPolicy::Built,
+        "off" => AttachPolicy::Off,
+        folder => AttachPolicy::Folder(folder.into()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::{Command, PolicyCommand};
     use crate::command_line::tests::parse_with;
 
-    fn of(words: &[&str]) -> Result<PolicyShowSettings, Failure> {
-        let arguments = parse_with(&[&["policy", "show"], words].concat(), &[]).unwrap().arguments;
-        let Command::Policy(command) = arguments.command else { panic!() };
-        let PolicyCommand::Show(show) = command.command;
-        policy_show(&arguments.global, &show)
+    fn place(word: &str) -> Result<PolicyPlace, Failure> {
+        let global = parse_with(&["version", "--state-path=/nonexistent"], &[]).unwrap().arguments.global;
+        policy_place(&global, word)
     }
 
     #[test]
-    fn a_file_is_taken_as_it_is_and_an_image_needs_a_build() {
+    fn places_are_told_apart_by_what_they_are() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("any.json");
-        fs::write(&path, "{}").unwrap();
-        let settings = of(&[path.to_str().unwrap(), "--format=systemd", "--after-entrypoint"]).unwrap();
-        assert_eq!((settings.policy_file.as_path(), settings.format), (&*path, Some(Format::Systemd)));
-        assert!(settings.after_entrypoint);
-        assert_eq!(read_policy(&path).unwrap_err().exit_code, 4);
-        let state_path = folder.path().to_str().unwrap();
-        let failure = of(&["no-such-image", "--state-path", state_path]).unwrap_err();
-        assert_eq!(failure.exit_code, 4);
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("p.json"), "{}").unwrap();
+        Layout::create(path("layout")).unwrap();
+        let text = |name: &str| path(name).display().to_string();
+        assert_eq!(place(&text("p.json")).unwrap(), PolicyPlace::File(path("p.json")));
+        assert_eq!(
+            place(&folder.path().display().to_string()).unwrap(),
+            PolicyPlace::Folder(folder.path().into())
+        );
+        for word in [text("layout"), format!("oci:{}", text("layout"))] {
+            assert!(matches!(place(&word).unwrap(), PolicyPlace::Layout(_)), "{word}");
+        }
+        for word in ["docker://h:5000/a:1", "h:5000/a:1"] {
+            assert_eq!(place(word).unwrap(), PolicyPlace::Registry("h:5000/a:1".parse().unwrap()));
+        }
+        for word in ["docker-archive:x.tar", "docker-daemon:a", "/nonexistent/x"] {
+            assert!(place(word).unwrap_err().hint.unwrap().contains("docker://NAME"), "{word}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Flags and environment about registries → what the client and the server are told.
 
-use super::state_path;
+use super::{AttachPolicy, attach_policy, state_path};
 use crate::arguments::{
     ClientArguments, CopyArguments, GlobalArguments, ImportArguments, PlatformArguments, PullArguments,
     PushArguments, ServeArguments,
@@ -27,6 +27,8 @@ pub struct Copy {
     /// `None`: the engine that works.
     pub to: Option<Location>,
     pub selected: Selected,
+    /// Whether what goes into a registry takes its policy with it.
+    pub attach_policy: AttachPolicy,
 }
 
 /// Which images of an index, and what goes with them.
@@ -78,6 +80,7 @@ pub fn pull(arguments: &PullArguments) -> Result<Copy, Failure> {
         from: Location::Registry(in_registry(&arguments.image)?),
         to: arguments.output.as_deref().map(destination).transpose()?,
         selected: selected(&arguments.platforms, false)?,
+        attach_policy: AttachPolicy::Off,
     })
 }
 
@@ -105,7 +108,8 @@ pub fn push(arguments: &PushArguments) -> Result<Copy, Failure> {
     let mut client = client(&arguments.client)?;
     client.chunk = chunk(arguments.chunk_size)?;
     let selected = selected(&arguments.platforms, true)?;
-    Ok(Copy { client, from, to: Some(Location::Registry(to)), selected })
+    let attach_policy = attach_policy(&arguments.attach_policy);
+    Ok(Copy { client, from, to: Some(Location::Registry(to)), selected, attach_policy })
 }
 
 /// The settings of `copy`.
@@ -121,6 +125,7 @@ pub fn copy(arguments: &CopyArguments) -> Result<Copy, Failure> {
         from: plain_in_registry(place(&arguments.from)?)?,
         to: Some(plain_in_registry(destination(&arguments.to)?)?),
         selected: selected(&arguments.platforms, true)?,
+        attach_policy: AttachPolicy::Off,
     })
 }
 

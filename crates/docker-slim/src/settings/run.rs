@@ -17,17 +17,23 @@ pub struct RunSettings {
     pub client: ClientSettings,
 }
 
-/// The settings of `run`.
+/// The settings of `run`; `policy` reads the seccomp profile that a word names.
 ///
 /// # Errors
 /// What is wrong with a flag, or a file of them.
-pub fn run(arguments: &RunArguments) -> Result<RunSettings, Failure> {
+pub fn run(
+    arguments: &RunArguments,
+    policy: impl FnOnce(&str) -> Result<String, Failure>,
+) -> Result<RunSettings, Failure> {
     let mut client = client(&arguments.client)?;
     client.mirrors = mirrors(&arguments.registry_mirror)?;
-    Ok(RunSettings { spec: container(arguments)?, pull: arguments.pull, client })
+    Ok(RunSettings { spec: container(arguments, policy)?, pull: arguments.pull, client })
 }
 
-fn container(arguments: &RunArguments) -> Result<ContainerSpec, Failure> {
+fn container(
+    arguments: &RunArguments,
+    policy: impl FnOnce(&str) -> Result<String, Failure>,
+) -> Result<ContainerSpec, Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
     let directory =
         env::current_dir().map_err(|error| Failure::usage(format!("find the working directory: {error}")))?;
@@ -68,7 +74,7 @@ fn container(arguments: &RunArguments) -> Result<ContainerSpec, Failure> {
             ..Overrides::default()
         },
         security: Security {
-            options: security_options(arguments)?,
+            options: security_options(arguments, policy)?,
             capabilities_added: arguments.cap_add.clone(),
             capabilities_dropped: arguments.cap_drop.clone(),
             read_only_root: arguments.read_only,
@@ -107,7 +113,10 @@ fn bytes(text: &str) -> Option<i64> {
 }
 
 /// Engines take a profile's text, people name its file.
-fn security_options(arguments: &RunArguments) -> Result<Vec<String>, Failure> {
+fn security_options(
+    arguments: &RunArguments,
+    policy: impl FnOnce(&str) -> Result<String, Failure>,
+) -> Result<Vec<String>, Failure> {
     let mut options = Vec::new();
     for option in &arguments.security_opt {
         match option.strip_prefix("seccomp=") {
@@ -115,8 +124,8 @@ fn security_options(arguments: &RunArguments) -> Result<Vec<String>, Failure> {
             Some(file) => options.push(format!("seccomp={}", read("--security-opt seccomp", file.as_ref())?)),
         }
     }
-    if let Some(file) = &arguments.policy {
-        options.push(format!("seccomp={}", read("--policy", file)?));
+    if let Some(word) = &arguments.policy {
+        options.push(format!("seccomp={}", policy(word)?));
     }
     Ok(options)
 }
@@ -130,7 +139,7 @@ mod tests {
     fn of(words: &[&str]) -> Result<ContainerSpec, Failure> {
         let arguments = parse_with(&[&["run"], words].concat(), &[]).unwrap().arguments;
         let Command::Run(run_arguments) = arguments.command else { panic!() };
-        run(&run_arguments).map(|run| run.spec)
+        run(&run_arguments, |word| read("--policy", word.as_ref())).map(|run| run.spec)
     }
 
     #[test]

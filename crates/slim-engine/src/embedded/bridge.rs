@@ -41,7 +41,7 @@ pub(super) fn missing() -> Option<String> {
         std::env::split_paths(&path).chain(usual.clone()).any(|folder| folder.join(program).exists())
     };
     let (program, package) =
-        [("ip", "iproute2"), ("nft", "nftables")].into_iter().find(|(name, _)| !is_there(&name))?;
+        [("ip", "iproute2"), ("nft", "nftables")].into_iter().find(|(name, _)| !is_there(name))?;
     Some(format!(
         "--network bridge needs the program `{program}` (package {package}), which is not there; --network host, or none, \
          needs nothing"

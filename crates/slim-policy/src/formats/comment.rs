@@ -17,6 +17,7 @@ pub(crate) fn allow_comment(because: &BTreeSet<Because>) -> String {
     let mut always = false;
     let mut presumed = Vec::new();
     let mut repaired = None;
+    let mut launcher = false;
     for reason in because {
         match reason {
             Because::Program { executable: Some(executable), phases } => {
@@ -39,6 +40,7 @@ pub(crate) fn allow_comment(because: &BTreeSet<Because>) -> String {
             Because::Possible { way } => presumed.push(format!("the kept programs can make it: {way}")),
             Because::EngineDefault => presumed.push("the engine allows it to every container".to_owned()),
             Because::Repaired { round } => repaired = Some(round),
+            Because::Launcher => launcher = true,
         }
     }
     let mut parts = Vec::new();
@@ -59,6 +61,9 @@ pub(crate) fn allow_comment(because: &BTreeSet<Because>) -> String {
     }
     if let Some(round) = repaired {
         parts.push(format!("repaired in round {round}"));
+    }
+    if launcher {
+        parts.push("made by docker-slim launch".to_owned());
     }
     if always {
         parts.push("needed by every program: kernel and vDSO".to_owned());

@@ -4,106 +4,106 @@
 //! errno left at EPERM (Docker 20.10 drops `defaultErrnoRet` without a word), `errnoRet` on rules. Names that the
 //! host's libseccomp does not know are skipped by the runtime.
 
-use crate::formats::rules::{Comparison, How, Outcome, Rule, rules};
-use crate::policy::{Architecture, Policy};
+use crate::formats::rules::{Form, Rule};
+use crate::profile::{Action, Argument, Operator};
 use serde::Serialize;
 
-/// The number behind ENOSYS, the same on every architecture that we know.
-pub(crate) const ENOSYS: u32 = 38;
+/// What the engine takes where nothing is said.
+const EPERM: u32 = 1;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Profile {
+struct Profile<'a> {
     default_action: &'static str,
-    arch_map: Vec<ArchitectureRule>,
-    syscalls: Vec<RuleJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_errno_ret: Option<u32>,
+    arch_map: Vec<ArchitectureRule<'a>>,
+    syscalls: Vec<RuleJson<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ArchitectureRule {
-    architecture: &'static str,
-    sub_architectures: Vec<&'static str>,
+struct ArchitectureRule<'a> {
+    architecture: &'a str,
+    sub_architectures: &'a [String],
 }
 
 /// A rule as Docker and OCI runtimes read it; these know no comments.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct RuleJson {
-    names: Vec<String>,
+pub(crate) struct RuleJson<'a> {
+    names: &'a [String],
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     errno_ret: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     args: Vec<ArgumentJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    comment: Option<String>,
+    comment: Option<&'a str>,
 }
 
 /// One comparison as all formats but systemd's spell it.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ArgumentJson {
-    pub index: u8,
+    pub index: u32,
     pub value: u64,
     pub value_two: u64,
     pub op: &'static str,
 }
 
-impl From<Comparison> for ArgumentJson {
-    fn from(Comparison { index, how }: Comparison) -> Self {
-        let (value, value_two, op) = match how {
-            How::Equal(value) => (value, 0, "SCMP_CMP_EQ"),
-            How::NotEqual(value) => (value, 0, "SCMP_CMP_NE"),
-            How::Masked { mask, value } => (mask, value, "SCMP_CMP_MASKED_EQ"),
+impl From<&Argument> for ArgumentJson {
+    fn from(&Argument { index, operator, value, second }: &Argument) -> Self {
+        let op = match operator {
+            Operator::NotEqual => "SCMP_CMP_NE",
+            Operator::Less => "SCMP_CMP_LT",
+            Operator::LessOrEqual => "SCMP_CMP_LE",
+            Operator::Equal => "SCMP_CMP_EQ",
+            Operator::GreaterOrEqual => "SCMP_CMP_GE",
+            Operator::Greater => "SCMP_CMP_GT",
+            Operator::MaskedEqual => "SCMP_CMP_MASKED_EQ",
         };
-        Self { index, value, value_two, op }
+        Self { index, value, value_two: second, op }
     }
 }
 
-/// A rule's action, and the errno that goes with it.
-pub(crate) fn action(outcome: Outcome) -> (&'static str, Option<u32>) {
-    match outcome {
-        Outcome::Allow => ("SCMP_ACT_ALLOW", None),
-        Outcome::NoSuchCall => ("SCMP_ACT_ERRNO", Some(ENOSYS)),
+/// An action's name, and the errno that goes with it where it is not EPERM.
+pub(crate) fn action(action: &Action) -> (&'static str, Option<u32>) {
+    match action {
+        Action::Allow => ("SCMP_ACT_ALLOW", None),
+        Action::Log => ("SCMP_ACT_LOG", None),
+        Action::Errno(number) => ("SCMP_ACT_ERRNO", Some(*number).filter(|number| *number != EPERM)),
+        Action::Notify => ("SCMP_ACT_NOTIFY", None),
+        Action::Trap => ("SCMP_ACT_TRAP", None),
+        Action::KillThread => ("SCMP_ACT_KILL_THREAD", None),
+        Action::KillProcess => ("SCMP_ACT_KILL_PROCESS", None),
     }
 }
 
-pub(crate) fn rule_json(rule: Rule, with_comment: bool) -> RuleJson {
-    let (action, errno_ret) = action(rule.outcome);
+pub(crate) fn rule_json(rule: &Rule, with_comment: bool) -> RuleJson<'_> {
+    let (action, errno_ret) = action(&rule.action);
     RuleJson {
-        names: rule.names,
+        names: &rule.names,
         action,
         errno_ret,
-        args: rule.comparisons.into_iter().map(ArgumentJson::from).collect(),
-        comment: with_comment.then_some(rule.comment),
+        args: rule.arguments.iter().map(ArgumentJson::from).collect(),
+        comment: rule.comment.as_deref().filter(|_| with_comment),
     }
 }
 
-/// The machine, and the other binary interfaces that programs of it use.
-pub(crate) fn architectures(architecture: Architecture) -> (&'static str, Vec<&'static str>) {
-    match architecture {
-        Architecture::Amd64 { sub_x86, sub_x32 } => {
-            let x86 = sub_x86.then_some("SCMP_ARCH_X86");
-            let x32 = sub_x32.then_some("SCMP_ARCH_X32");
-            ("SCMP_ARCH_X86_64", x86.into_iter().chain(x32).collect())
-        }
-        Architecture::Arm64 => ("SCMP_ARCH_AARCH64", Vec::new()),
-    }
-}
-
-impl Policy {
-    /// The profile as JSON, ending in a line feed. The same policy gives the same bytes.
-    #[must_use]
-    pub fn seccomp_json(&self) -> Vec<u8> {
-        let (architecture, sub_architectures) = architectures(self.architecture);
-        let profile = Profile {
-            default_action: "SCMP_ACT_ERRNO",
-            arch_map: vec![ArchitectureRule { architecture, sub_architectures }],
-            syscalls: rules(self).into_iter().map(|rule| rule_json(rule, true)).collect(),
-        };
-        let mut bytes = serde_json::to_vec_pretty(&profile).expect("a profile is numbers and text");
-        bytes.push(b'\n');
-        bytes
-    }
+/// The JSON, ending in a line feed.
+pub(crate) fn json(form: &Form) -> Vec<u8> {
+    let (default_action, default_errno_ret) = action(&form.default);
+    let machine = form.architectures.split_first();
+    let arch_map =
+        machine.map(|(machine, more)| ArchitectureRule { architecture: machine, sub_architectures: more });
+    let profile = Profile {
+        default_action,
+        default_errno_ret,
+        arch_map: arch_map.into_iter().collect(),
+        syscalls: form.rules.iter().map(|rule| rule_json(rule, true)).collect(),
+    };
+    let mut bytes = serde_json::to_vec_pretty(&profile).expect("a profile is numbers and text");
+    bytes.push(b'\n');
+    bytes
 }

@@ -3,35 +3,36 @@
 //!
 //! YAML is written by hand, since libraries write no comments. All text in it is quoted as JSON, which YAML contains.
 
-use crate::formats::docker::{ArgumentJson, action, architectures};
-use crate::formats::rules::{Rule, rules};
-use crate::policy::Policy;
+use crate::formats::docker::{ArgumentJson, action};
+use crate::formats::rules::{Form, Rule};
 use std::fmt::Write as _;
 
 /// How long a name may be (DNS label).
 const NAME_MOST: usize = 63;
 
 /// The custom resource.
-pub(crate) fn profile(policy: &Policy, name: &str) -> String {
-    let (architecture, more) = architectures(policy.architecture);
+pub(crate) fn profile(form: &Form, name: &str) -> String {
     let mut text = format!(
         "apiVersion: security-profiles-operator.x-k8s.io/v1beta1\nkind: SeccompProfile\nmetadata:\n  name: {}\nspec:\n  \
-         defaultAction: SCMP_ACT_ERRNO\n  architectures:\n",
-        label(name)
+         defaultAction: {}\n  architectures:\n",
+        label(name),
+        action(&form.default).0
     );
-    for architecture in std::iter::once(architecture).chain(more) {
+    for architecture in &form.architectures {
         let _ = writeln!(text, "    - {architecture}");
     }
     text.push_str("  syscalls:\n");
-    for rule in rules(policy) {
-        write_rule(&mut text, &rule);
+    for rule in &form.rules {
+        write_rule(&mut text, rule);
     }
     text
 }
 
 fn write_rule(text: &mut String, rule: &Rule) {
-    let (action, errno) = action(rule.outcome);
-    let _ = writeln!(text, "    # {}", one_line(&rule.comment));
+    let (action, errno) = action(&rule.action);
+    if let Some(comment) = &rule.comment {
+        let _ = writeln!(text, "    # {}", one_line(comment));
+    }
     let _ = writeln!(text, "    - action: {action}");
     if let Some(errno) = errno {
         let _ = writeln!(text, "      errnoRet: {errno}");
@@ -40,11 +41,11 @@ fn write_rule(text: &mut String, rule: &Rule) {
     for name in &rule.names {
         let _ = writeln!(text, "        - {name}");
     }
-    if !rule.comparisons.is_empty() {
+    if !rule.arguments.is_empty() {
         text.push_str("      args:\n");
     }
-    for comparison in &rule.comparisons {
-        let ArgumentJson { index, value, value_two, op } = ArgumentJson::from(*comparison);
+    for argument in &rule.arguments {
+        let ArgumentJson { index, value, value_two, op } = ArgumentJson::from(argument);
         let _ = writeln!(
             text,
             "        - index: {index}\n          value: {value}\n          valueTwo: {value_two}\n          op: {op}"

@@ -1,30 +1,30 @@
 //! A policy as `linux.seccomp` of the OCI runtime specification. The form has no room for comments.
 
-use crate::formats::docker::{RuleJson, architectures, rule_json};
-use crate::formats::rules::rules;
-use crate::policy::Policy;
+use crate::formats::docker::{RuleJson, action, rule_json};
+use crate::formats::rules::Form;
+use crate::profile::Action;
 use serde::Serialize;
-
-/// EPERM.
-const DEFAULT_ERRNO: u32 = 1;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Profile {
+struct Profile<'a> {
     default_action: &'static str,
-    default_errno_ret: u32,
-    architectures: Vec<&'static str>,
-    syscalls: Vec<RuleJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_errno_ret: Option<u32>,
+    architectures: &'a [String],
+    syscalls: Vec<RuleJson<'a>>,
 }
 
 /// The JSON, ending in a line feed.
-pub(crate) fn json(policy: &Policy) -> Vec<u8> {
-    let (architecture, more) = architectures(policy.architecture);
+pub(crate) fn json(form: &Form) -> Vec<u8> {
     let profile = Profile {
-        default_action: "SCMP_ACT_ERRNO",
-        default_errno_ret: DEFAULT_ERRNO,
-        architectures: std::iter::once(architecture).chain(more).collect(),
-        syscalls: rules(policy).into_iter().map(|rule| rule_json(rule, false)).collect(),
+        default_action: action(&form.default).0,
+        default_errno_ret: match form.default {
+            Action::Errno(number) => Some(number),
+            _ => None,
+        },
+        architectures: &form.architectures,
+        syscalls: form.rules.iter().map(|rule| rule_json(rule, false)).collect(),
     };
     let mut bytes = serde_json::to_vec_pretty(&profile).expect("a profile is numbers and text");
     bytes.push(b'\n');

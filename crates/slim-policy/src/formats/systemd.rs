@@ -5,8 +5,8 @@
 //! own for what a condition says, it is set.
 
 use crate::formats::kubernetes::one_line;
-use crate::formats::rules::{Outcome, rules};
-use crate::policy::{Condition, Policy};
+use crate::formats::rules::{Form, NO_NEW_NAMESPACES, NO_VIRTUAL_MACHINE_SOCKETS, Rule, USUAL_PERSONALITIES};
+use crate::profile::{Argument, Operator};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 const OF_SYSTEMD: &str = "execve";
 
 /// The drop-in file, ending in a line feed.
-pub(crate) fn drop_in(policy: &Policy, name: &str) -> String {
+pub(crate) fn drop_in(form: &Form, name: &str) -> String {
     let mut text = format!(
         "# What {} may do. Goes to /etc/systemd/system/<unit>.service.d/seccomp.conf\n[Service]\n\
          SystemCallArchitectures=native\n\
@@ -23,28 +23,42 @@ pub(crate) fn drop_in(policy: &Policy, name: &str) -> String {
         one_line(name)
     );
     let mut named: BTreeSet<String> = BTreeSet::new();
-    for rule in rules(policy).iter().filter(|rule| rule.outcome == Outcome::Allow) {
+    let passing: Vec<&Rule> = form.rules.iter().filter(|rule| rule.action.lets_pass()).collect();
+    for rule in &passing {
         // A rule for each of several values names the same calls.
         let names: Vec<&str> =
             rule.names.iter().filter(|name| named.insert((*name).clone())).map(String::as_str).collect();
         if !names.is_empty() {
-            let _ = writeln!(text, "# {}\nSystemCallFilter={}", one_line(&rule.comment), names.join(" "));
+            if let Some(comment) = &rule.comment {
+                let _ = writeln!(text, "# {}", one_line(comment));
+            }
+            let _ = writeln!(text, "SystemCallFilter={}", names.join(" "));
         }
     }
     if !named.contains(OF_SYSTEMD) {
         let _ = writeln!(text, "# systemd runs the program by it\nSystemCallFilter={OF_SYSTEMD}");
     }
-    let conditions: BTreeSet<&Condition> =
-        policy.allowed.iter().filter_map(|allowed| allowed.condition.as_ref()).collect();
-    for (condition, setting) in [
-        (Condition::NoNewNamespaces, "# clone makes no namespaces\nRestrictNamespaces=yes"),
-        (Condition::UsualPersonalities, "# personality is not changed\nLockPersonality=yes"),
+    let compares = |call: &str, is_it: &dyn Fn(&Argument) -> bool| {
+        let mut rules = passing.iter().filter(|rule| rule.names.iter().any(|name| name == call)).peekable();
+        rules.peek().is_some() && rules.all(|rule| rule.arguments.iter().any(is_it))
+    };
+    for (is_said, setting) in [
         (
-            Condition::NoVirtualMachineSockets,
+            compares("clone", &|argument| *argument == NO_NEW_NAMESPACES),
+            "# clone makes no namespaces\nRestrictNamespaces=yes",
+        ),
+        (
+            compares("personality", &|argument| {
+                argument.operator == Operator::Equal && USUAL_PERSONALITIES.contains(&argument.value)
+            }),
+            "# personality is not changed\nLockPersonality=yes",
+        ),
+        (
+            compares("socket", &|argument| *argument == NO_VIRTUAL_MACHINE_SOCKETS),
             "# no sockets to the host of a virtual machine\nRestrictAddressFamilies=~AF_VSOCK",
         ),
     ] {
-        if conditions.contains(&condition) {
+        if is_said {
             let _ = writeln!(text, "{setting}");
         }
     }

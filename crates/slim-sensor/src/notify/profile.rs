@@ -99,7 +99,7 @@ mod tests {
         // The second call is refused with 7 where bits of the mask are set in the upper half of its argument.
         let profile = program(&[
             (0x20, 0, 0, 0),
-            (0x15, 0, 3, 2),
+            (0x15, 0, 4, 2),
             (0x20, 0, 0, 20),
             (0x54, 0, 0, 0xf0),
             (0x15, 0, 1, 0x30),

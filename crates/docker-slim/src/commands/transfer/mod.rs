@@ -74,8 +74,8 @@ impl Transfer<'_> {
     pub async fn run(&self, from: &Source, to: &Destination) -> Result<Transferred, Failure> {
         match to {
             Destination::Registry(reference) => self.blobs(from, To::Registry(reference)).await,
-            Destination::Store(store, name) => self.into_store(from, store, name.as_ref()).await,
-            Destination::Files(place) => self.into_files(from, place, from.name()).await,
+            Destination::Store(store, name) => self.to_store(from, store, name.as_ref()).await,
+            Destination::Files(place) => self.to_files(from, place, from.name()).await,
             Destination::Engine(engine, name) => {
                 let AtHand { image, transferred, _folder } = self.at_hand(from).await?;
                 let told = transferred.unwrap_or_else(|| of_image(&image));
@@ -91,7 +91,7 @@ impl Transfer<'_> {
                 let file = self.temporary_file("image.tar")?;
                 let selector = Selector::Name(name.canonical());
                 let place = Stored { form: Form::OciArchive, path: file.1.clone(), selector };
-                let transferred = self.into_files(from, &place, Some(name.clone())).await?;
+                let transferred = self.to_files(from, &place, Some(name.clone())).await?;
                 containerd.import(&file.1, name).await?;
                 Ok(transferred)
             }
@@ -115,7 +115,7 @@ impl Transfer<'_> {
     }
 
     /// One image for one platform: a store's index names no others.
-    async fn into_store(
+    async fn to_store(
         &self,
         from: &Source,
         store: &Store,
@@ -134,7 +134,7 @@ impl Transfer<'_> {
     }
 
     /// `full`: the image's whole name.
-    async fn into_files(
+    async fn to_files(
         &self,
         from: &Source,
         place: &Stored,
