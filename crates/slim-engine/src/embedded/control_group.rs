@@ -1,6 +1,7 @@
 //! The control groups of containers: `/docker-slim-<id>` in every hierarchy, where the sensor finds a container by the
 //! last part of the path. There is no folder above them that could stay behind.
 
+use super::record::RecordedLimits;
 use crate::host;
 use rustix::fs::Access;
 use std::collections::BTreeSet;
@@ -42,11 +43,36 @@ pub(super) fn folders(id: &str) -> Vec<PathBuf> {
 pub(super) fn handed_on() -> Option<PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let writable = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
     is_unified().then_some(())?;
     topmost(Path::new("/sys/fs/cgroup"), own, |group| {
         writable(group) && writable(&group.join("cgroup.procs"))
     })
+}
+
+/// The controllers of these limits that a container of ours cannot have where v2 is alone and we are not root: the group was
+/// not handed these, or holds processes itself, so that it can hand none on (cgroups(7), "no internal processes").
+pub(super) fn missing_controllers(limits: RecordedLimits) -> Vec<&'static str> {
+    handed_on().map(|group| missing_in(&group, limits)).unwrap_or_default()
+}
+
+fn missing_in(group: &Path, limits: RecordedLimits) -> Vec<&'static str> {
+    let text = |file: &str| fs::read_to_string(group.join(file)).unwrap_or_default();
+    let of_ours = writable(&group.join("cgroup.subtree_control"));
+    let file = if text("cgroup.procs").is_empty() { "cgroup.controllers" } else { "cgroup.subtree_control" };
+    let given = if of_ours { text(file) } else { String::new() };
+    [
+        ("memory", limits.memory.is_some()),
+        ("cpu", limits.nano_cpus.is_some()),
+        ("pids", limits.pids.is_some()),
+    ]
+    .into_iter()
+    .filter(|(name, wanted)| *wanted && !given.split_whitespace().any(|controller| controller == *name))
+    .map(|(name, _)| name)
+    .collect()
+}
+
+fn writable(path: &Path) -> bool {
+    rustix::fs::access(path, Access::WRITE_OK).is_ok()
 }
 
 /// The highest of the folders from `own`, below `root`, upward without a gap that may be used; else that of `own` itself.
@@ -198,6 +224,21 @@ mod tests {
         assert_eq!(of(&[shell, "slice/user"]), Some(root.join(shell)), "what lies between may not be passed");
         assert_eq!(of(&[]), Some(root.join(shell)));
         assert_eq!(topmost(root, "elsewhere", |_| false), None);
+    }
+
+    #[test]
+    fn a_group_with_processes_hands_on_only_what_it_did_before() {
+        let group = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| fs::write(group.path().join(file), text).unwrap();
+        let limits = RecordedLimits { memory: Some(1), nano_cpus: Some(1), pids: None };
+        assert_eq!(missing_in(group.path(), limits), ["memory", "cpu"], "no file is there");
+        write("cgroup.controllers", "memory pids\n");
+        write("cgroup.subtree_control", "");
+        write("cgroup.procs", "");
+        assert_eq!(missing_in(group.path(), limits), ["cpu"]);
+        write("cgroup.procs", "1\n");
+        assert_eq!(missing_in(group.path(), limits), ["memory", "cpu"]);
+        assert!(missing_in(group.path(), RecordedLimits::default()).is_empty());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::streams::{Client, Ends, Plumbing};
 use super::telling::{self, Supervisor};
 use super::users::{self, User};
 use super::{bridge, control_group, filesystem, oci, user_namespace};
+use crate::host;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::Spec;
@@ -170,8 +171,24 @@ impl From<io::Error> for NotRun {
     }
 }
 
+/// The runtime would name a file of the kernel's.
+fn refuse_limits_that_cannot_hold(record: &Record) -> io::Result<()> {
+    let missing = control_group::missing_controllers(record.limits);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "a limit needs a control group that is this user's own, with the controller {}: run docker-slim in one \
+         (systemd-run --user --scope --property=Delegate=yes docker-slim ...), or without the limit",
+        missing.join(", ")
+    )))
+}
+
 fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Result<Running, NotRun> {
     let store = Store::open(store).map_err(|error| io::Error::other(error.to_string()))?;
+    if !host::is_real_root() {
+        refuse_limits_that_cannot_hold(record)?;
+    }
     filesystem::own_mounts()?;
     let root_path = filesystem::mount_root(&store, folder, record)?;
     let root = Root::open(&root_path)?;

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn containers_that_run_have_a_keeper_and_others_do_not() {
         let store = tempfile::tempdir().unwrap();
-        assert_eq!(running(store.path()), []);
+        assert!(running(store.path()).is_empty());
         let this = Process::of(std::process::id()).unwrap();
         let gone = Process { start_time: this.start_time + 1, ..this };
         for (name, keeper) in [("one", Some(this)), ("two", Some(gone)), ("three", None)] {
