@@ -463,7 +463,7 @@ fn run_hands_on_streams_exit_code_and_signals() {
     assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(5), "out\n", "err\n"));
     let ran = embedded.run_slim(&["run", "test:1", "surely-not-there"]);
     assert!(ran.expect(5).stderr.contains("not found in $PATH"), "{}", ran.stderr);
-    let ran = embedded.run_slim(&["run", "none:1"]);
+    let ran = embedded.run_slim(&["run", "--pull=never", "none:1"]);
     assert!(ran.expect(4).stderr.contains("store import"), "{}", ran.stderr);
     // The profile of a build lets the slim image run, published, and nothing beyond it.
     embedded.run_slim(&["build", "--http-probe", "--copy-meta-artifacts=made", "test:1"]).expect(0);
