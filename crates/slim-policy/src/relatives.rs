@@ -166,6 +166,7 @@ const ASSOCIATIONS: &[Association] = &[
         ],
         &[
             "unlink",
+            "pwrite64",
             "rename",
             "mkdir",
             "ftruncate",
@@ -179,7 +180,6 @@ const ASSOCIATIONS: &[Association] = &[
             "rmdir",
             "chmod",
             "utimensat",
-            "pwrite64",
             "link",
             "symlink",
         ],
