@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Podman asks for more open files than a machine without CAP_SYS_RESOURCE may give.
-const CONFIGURATION: &str = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+/// Podman asks for more open files than a machine without CAP_SYS_RESOURCE may give; crun, which it takes where it is
+/// installed, refuses control groups of both versions together.
+const CONFIGURATION: &str = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
+    [engine]\nruntime = \"runc\"\n";
 /// A service that has nothing to set up is there in part of a second.
 const COMES_UP_WITHIN: Duration = Duration::from_secs(60);
 
