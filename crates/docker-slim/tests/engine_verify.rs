@@ -340,7 +340,8 @@ fn a_profile_is_everything_but_the_image() {
     assert_eq!(report["verification"]["result"], "no-image");
     assert_eq!(report.get("slim"), None);
     assert_eq!(report["policy"]["system_calls_allowed"], allowed(&json(&seccomp)).len());
-    assert!(report["policy"]["runtimes_left_out"].as_str().unwrap().contains("crun"), "{report}");
+    assert!(report["policy"]["runtimes"].to_string().contains("crun"), "{report}");
+    assert!(report["policy"]["runtimes_left_out"].as_str().unwrap().contains("youki"), "{report}");
 
     run_cleanly(&context, &["build", &image]).expect(0);
     assert_eq!(fs::read(&seccomp).unwrap(), of_profile, "build and profile say the same");
