@@ -115,6 +115,7 @@ fn trace_of(program: &Path, folder: &Path) -> Trace {
     let mut made: Vec<String> = [strace(program, "work", folder), strace(program, "serve", folder)].concat();
     assert!(made.iter().any(|call| call == "clone3"), "this libc makes threads by clone3: {made:?}");
     made.retain(|call| call != "clone3");
+    made.push("clone".to_owned());
     let made: Vec<&str> = made.iter().map(String::as_str).collect();
     let mut trace = Trace::empty("sha256:0");
     trace.architecture = "amd64".to_owned();
