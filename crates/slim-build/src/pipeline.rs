@@ -137,13 +137,10 @@ async fn profile_stages(
     let (files, kept) = keep(settings, story, &seen, files, &nothing).await?;
     let (files, of_files) = known(&seen, files, &kept).await?;
     let policies = policy(settings, story, &seen, &of_files, &nothing).await?;
-    let (files, owners) = files.owners().await?;
-    files.close(engine).await;
     let verification = verify::not_run(VerificationResult::NoImage, "no image was made");
     let bound = Bound::presumed(&policies);
-    let made =
-        Made { command: "profile", seen, kept, policies, bound, slim: None, verification, files, owners };
-    artifacts::write(settings, story, made)
+    let proved = Proved { kept, policies, bound, loaded: None, verification };
+    without_image(engine, settings, story, "profile", seen, files, proved).await
 }
 
 async fn harden_stages(
@@ -160,11 +157,23 @@ async fn harden_stages(
         Ok((seen, files, made))
     };
     let (seen, files, made) = observers.or_lost(engine, proving).await?;
-    let Proved { kept, policies, bound, verification, .. } = made;
+    without_image(engine, settings, story, "harden", seen, files, made).await
+}
+
+/// Writes what `command` has found out of an image that stays as it is.
+async fn without_image(
+    engine: &dyn Engine,
+    settings: &Settings,
+    story: &Story<'_>,
+    command: &'static str,
+    seen: Seen,
+    files: Files,
+    proved: Proved,
+) -> Result<BuildReport, BuildError> {
+    let Proved { kept, policies, bound, verification, .. } = proved;
     let (files, owners) = files.owners().await?;
     files.close(engine).await;
-    let made =
-        Made { command: "harden", seen, kept, policies, bound, slim: None, verification, files, owners };
+    let made = Made { command, seen, kept, policies, bound, slim: None, verification, files, owners };
     artifacts::write(settings, story, made)
 }
 
