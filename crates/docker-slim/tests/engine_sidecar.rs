@@ -59,19 +59,42 @@ impl SecondEngine {
         run("ip", &["addr", "add", &network, "dev", &bridge]);
         run("ip", &["link", "set", &bridge, "up"]);
         fs::set_permissions(engine.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        engine.daemon = Some(engine.daemon(&bridge));
-        let began = Instant::now();
-        while !engine.answers() {
-            let log = fs::read_to_string(engine.path("log")).unwrap();
-            let last: Vec<&str> = log.lines().rev().take(20).collect();
-            assert!(began.elapsed() < COMES_UP_WITHIN, "dockerd does not come up; the last first: {last:#?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        engine.come_up();
         fs::set_permissions(engine.path("socket"), fs::Permissions::from_mode(0o666)).unwrap();
         Some(engine)
     }
 
-    fn daemon(&self, bridge: &str) -> Child {
+    /// As a service manager does: a dockerd that gives up is started again.
+    fn come_up(&mut self) {
+        let began = Instant::now();
+        while !self.answers() {
+            let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            assert!(began.elapsed() < COMES_UP_WITHIN, "dockerd does not come up; the last first: {last:#?}");
+            if self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().unwrap().is_some()) {
+                self.daemon = Some(self.spawn());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Kills dockerd, and its containerd dies of that. A dockerd that finds it half dead, or dead but nobody's child any more,
+    /// takes it for a living one and waits in vain for an answer: it is waited for, and forgotten.
+    fn kill(&mut self) {
+        let file = self.path("exec/containerd/containerd.pid");
+        let status = format!("/proc/{}/status", fs::read_to_string(&file).unwrap().trim());
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        let began = Instant::now();
+        while fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ")) {
+            assert!(began.elapsed() < SOON, "dockerd's containerd lives on");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        fs::remove_file(file).unwrap();
+    }
+
+    fn spawn(&self) -> Child {
         let log = fs::File::create(self.path("log")).unwrap();
         let flag = |name: &str, file: &str| [name.to_owned(), self.path(file).display().to_string()];
         Command::new("dockerd")
@@ -79,8 +102,8 @@ impl SecondEngine {
             .args(flag("--exec-root", "exec"))
             .args(flag("--pidfile", "pid"))
             .args(["--host", &self.address, "--host", &self.socket(), "--tls=false"])
-            .args(["--bridge", bridge, "--iptables=false", "--ip-masq=false"])
-            .args(["--cgroup-parent", &format!("/{bridge}")])
+            .args(["--bridge", &self.bridge, "--iptables=false", "--ip-masq=false"])
+            .args(["--cgroup-parent", &format!("/{}", self.bridge)])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -166,6 +189,9 @@ impl Drop for SecondEngine {
             drop(daemon.kill());
             drop(daemon.wait());
         }
+        // A dockerd that did not come back holds no containers to remove: their keepers are left.
+        let pattern = format!("^/usr/bin/containerd-shim.* -address {}/", self.folder.path().display());
+        drop(Command::new("pkill").args(["-KILL", "--full", &pattern]).output());
         drop(Command::new("ip").args(["link", "del", &self.bridge]).output());
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let below = self.folder.path().display().to_string();
@@ -350,19 +376,12 @@ fn whoever_is_killed_leaves_nothing_that_is_not_swept() {
     let mut engine = engine;
     let build = held(folder, &engine, &image);
     engine.container("label=docker-slim.role=fat");
-    let mut daemon = engine.daemon.take().unwrap();
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    engine.kill();
     let ended = Finished::of(build.wait_with_output().unwrap());
     ended.expect(3);
     assert!(ended.stderr.contains("engine"), "{}", ended.stderr);
     // It comes back, with what it held, and its helper's leftovers.
-    engine.daemon = Some(engine.daemon(&engine.bridge.clone()));
-    let began = Instant::now();
-    while !engine.answers() {
-        assert!(began.elapsed() < COMES_UP_WITHIN, "dockerd does not come back");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    engine.come_up();
     run_as_user(folder, &["store", "prune", "--engine", "--host", &engine.address]).expect(0);
     assert_eq!(engine.holdings(), before, "the next run sweeps what was left");
 }
