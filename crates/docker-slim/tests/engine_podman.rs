@@ -106,8 +106,21 @@ fn an_image_of_podmans_is_slimmed_verified_under_its_profile_and_named() {
     let page = ("/www/index.html", 0o644, "<html>hello</html>");
     let tar = context.busybox_archive("podman", &[page, ("/usr/share/unused", 0o644, "x")]);
     let changes = ["--change", common::SERVE, "--change", "EXPOSE 8000"];
-    let import = [&["import"][..], &changes, &[tar.to_str().unwrap(), "localhost/slimtest-podman"]].concat();
+    let import =
+        [&["import"][..], &changes, &[tar.to_str().unwrap(), "localhost/slimtest-imported"]].concat();
     podman.run(&import);
+    // What Podman's Docker-compatible API leaves out: neither is in an image of OCI's format.
+    let container = "slimtest-fat";
+    podman.run(&["create", "--name", container, "localhost/slimtest-imported"]);
+    let check = r#"HEALTHCHECK --interval=1h CMD ["/bin/cat","/www/index.html"]"#;
+    let changes = ["--change", check, "--change", r#"SHELL ["/bin/busybox","sh","-c"]"#];
+    let commit = [
+        &["commit", "--quiet", "--format", "docker"][..],
+        &changes,
+        &[container, "localhost/slimtest-podman"],
+    ];
+    podman.run(&commit.concat());
+    podman.run(&["rm", container]);
 
     let built = context
         .slim(&["build", "--engine", "podman", "slimtest-podman"])
@@ -120,6 +133,16 @@ fn an_image_of_podmans_is_slimmed_verified_under_its_profile_and_named() {
     let names = podman.run(&["images", "--format", "{{.Repository}}"]);
     assert!(names.lines().any(|name| name == "localhost/slimtest-podman.slim"), "{names}");
     assert_eq!(podman.run(&["ps", "--all", "--quiet"]), "", "no container is left");
+    assert!(built.stdout.contains("same health"), "{}", built.stdout);
+    let slim =
+        podman.run(&["image", "inspect", "--format", "{{.Healthcheck}}", "localhost/slimtest-podman.slim"]);
+    assert!(slim.contains("/bin/cat"), "the slim image has its health check: {slim}");
+    let images = fs::read_dir(context.path(".images")).unwrap().next().unwrap().unwrap().path();
+    let keep = fs::read_to_string(images.join("artifacts/keep.json")).unwrap();
+    let keep: serde_json::Value = serde_json::from_str(&keep).unwrap();
+    let layers: Vec<&serde_json::Value> =
+        keep["entries"].as_object().unwrap().values().map(|entry| &entry["layer"]).collect();
+    assert!(layers.iter().any(|layer| layer.is_u64()), "layers are told: {layers:?}");
 
     let profile = fs::read_dir(context.path(".images")).unwrap().next().unwrap().unwrap().path();
     let profile = profile.join("artifacts/slimtest-podman-seccomp.json");

@@ -28,6 +28,7 @@ pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
 pub use registry::{Copy, Import, Selected, client, copy, import, is_id, program, pull, push, serve};
 pub use run::{RunSettings, run};
+pub use text::duration;
 pub use trace::read_trace;
 
 use crate::arguments::{
