@@ -107,6 +107,15 @@ struct Commit {
     id: String,
 }
 
+/// Podman has Go's names.
+fn machine(architecture: String) -> String {
+    match architecture.as_str() {
+        "amd64" => "x86_64".to_owned(),
+        "arm64" => "aarch64".to_owned(),
+        _ => architecture,
+    }
+}
+
 pub(super) fn description(
     version: Version,
     info: Info,
@@ -135,7 +144,7 @@ pub(super) fn description(
         storage_driver: info.driver,
         root_directory: info.docker_root_dir,
         kernel_version: info.kernel_version,
-        architecture: info.architecture,
+        architecture: machine(info.architecture),
         local,
     }
 }
@@ -467,6 +476,8 @@ mod tests {
             "1.41",
         );
         assert_eq!((docker.runtime_version.as_str(), docker.cgroup_version), ("1.1.5", 2));
+        let podman = description(version("{}"), info(r#"{"Architecture":"arm64"}"#), &endpoint, "1.41");
+        assert_eq!(podman.architecture, "aarch64");
         let other = description(version("{}"), info(r#"{"DefaultRuntime":"crun"}"#), &endpoint, "1.41");
         assert_eq!(
             (other.runtime.as_str(), other.runtime_version.as_str(), other.local),

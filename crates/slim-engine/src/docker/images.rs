@@ -32,8 +32,10 @@ impl DockerEngine {
     /// See [`crate::Engine::local_layers`].
     pub(super) async fn find_layers(&self, image: &str) -> Result<Option<Vec<PathBuf>>> {
         let info: answers::Info = self.ask("ask the engine for its settings", "/info").await?;
-        let is_podman = self.kind().await?.is_podman();
-        if !host::sees_trusted_attributes() || !info.has_overlay_layers(self.endpoint(), is_podman) {
+        let kind = self.kind().await?;
+        let has_layers =
+            info.has_overlay_layers(self.endpoint(), kind.is_podman()) && !kind.may_shift_owners();
+        if !host::sees_trusted_attributes() || !has_layers {
             return Ok(None);
         }
         let layers = self.ask_for_image(image).await?.layer_directories();
@@ -51,7 +53,7 @@ impl DockerEngine {
             .map_err(|reason| EngineError::ImageUnreadable { reference: reference.to_owned(), reason })?;
         match self.kind().await? {
             podman::Kind::Docker => Ok(source),
-            podman::Kind::Podman { images } => self.complete(source, images.as_deref()).await,
+            podman::Kind::Podman { images, .. } => self.complete(source, images.as_deref()).await,
         }
     }
 
@@ -62,7 +64,7 @@ impl DockerEngine {
     }
 
     pub(super) async fn find_history(&self, reference: &str, layers: usize) -> Result<Vec<HistoryEntry>> {
-        if let podman::Kind::Podman { images } = self.kind().await? {
+        if let podman::Kind::Podman { images, .. } = self.kind().await? {
             return self.history_of_podman(reference, images.as_deref()).await;
         }
         if let Some(history) = self.history_on_disk(reference).await? {

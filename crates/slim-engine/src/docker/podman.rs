@@ -24,15 +24,22 @@ use tempfile::NamedTempFile;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Docker,
-    /// With the folder of its images, where it lies on this machine.
+    /// With the folder of its images, where it lies on this machine; whether its containers have a user's privileges alone.
     Podman {
         images: Option<PathBuf>,
+        rootless: bool,
     },
 }
 
 impl Kind {
     pub(super) fn is_podman(&self) -> bool {
         matches!(self, Self::Podman { .. })
+    }
+
+    /// Whether owners in its layers' directories may be others than in the image, as far as its `/info` does not tell: that
+    /// of Podman 4 names neither.
+    pub(super) fn may_shift_owners(&self) -> bool {
+        matches!(self, Self::Podman { rootless: true, .. })
     }
 }
 
@@ -45,6 +52,29 @@ struct OwnImage {
     config: OwnConfig,
     #[serde(deserialize_with = "nullable")]
     history: Vec<HistoryEntry>,
+}
+
+/// Podman's settings as its own API has them.
+#[derive(Deserialize, Default)]
+struct OwnInfo {
+    host: Option<OwnHost>,
+}
+
+#[derive(Deserialize)]
+struct OwnHost {
+    security: OwnSecurity,
+}
+
+#[derive(Deserialize)]
+struct OwnSecurity {
+    rootless: bool,
+}
+
+impl OwnInfo {
+    /// What is not told is taken for so.
+    fn is_rootless(&self) -> bool {
+        self.host.as_ref().is_none_or(|host| host.security.rootless)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -63,7 +93,9 @@ impl DockerEngine {
             }
             let info: answers::Info = self.ask("ask the engine for its settings", "/info").await?;
             let images = info.is_local(self.endpoint()).then(|| info.podmans_images());
-            Ok(Kind::Podman { images })
+            let own: OwnInfo =
+                self.ask("ask the engine for its settings", "/libpod/info").await.unwrap_or_default();
+            Ok(Kind::Podman { images, rootless: own.is_rootless() })
         };
         self.kind.get_or_try_init(ask).await
     }
@@ -188,6 +220,16 @@ mod tests {
         std::fs::write(&file, CONFIG.replace("\"a\"", "\"z\"")).unwrap();
         assert_eq!(stored_config(Some(folder.path()), id).await, None);
         assert_eq!(stored_config(None, id).await, None);
+    }
+
+    #[test]
+    fn whether_it_is_a_users_own_is_told_by_podmans_own_settings() {
+        let of = |text: &str| serde_json::from_str::<OwnInfo>(text).unwrap_or_default().is_rootless();
+        assert!(of(r#"{"host":{"security":{"rootless":true}}}"#));
+        assert!(!of(r#"{"host":{"security":{"rootless":false}}}"#));
+        assert!(of("{}") && of(r#"{"host":{}}"#), "nobody knows");
+        assert!(Kind::Podman { images: None, rootless: true }.may_shift_owners());
+        assert!(!Kind::Docker.may_shift_owners());
     }
 
     #[test]
