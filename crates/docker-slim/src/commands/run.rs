@@ -29,7 +29,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 pub fn run(global: &GlobalArguments, arguments: &RunArguments) -> Result<(), Failure> {
     let run = settings::this_run()?;
     let settings::RunSettings { mut spec, pull, client } =
-        settings::run(arguments, |word| super::policy::seccomp_text(global, &arguments.client, word))?;
+        settings::run(arguments, |word| super::policy::seccomp_text(global, &arguments.fetch.client, word))?;
     if !arguments.detach {
         can_hand_on(arguments.interactive, arguments.tty)?;
     }
