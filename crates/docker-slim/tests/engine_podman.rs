@@ -110,17 +110,14 @@ fn an_image_of_podmans_is_slimmed_verified_under_its_profile_and_named() {
         [&["import"][..], &changes, &[tar.to_str().unwrap(), "localhost/slimtest-imported"]].concat();
     podman.run(&import);
     // What Podman's Docker-compatible API leaves out: neither is in an image of OCI's format.
-    let container = "slimtest-fat";
-    podman.run(&["create", "--name", container, "localhost/slimtest-imported"]);
-    let check = r#"HEALTHCHECK --interval=1h CMD ["/bin/cat","/www/index.html"]"#;
-    let changes = ["--change", check, "--change", r#"SHELL ["/bin/busybox","sh","-c"]"#];
-    let commit = [
-        &["commit", "--quiet", "--format", "docker"][..],
-        &changes,
-        &[container, "localhost/slimtest-podman"],
-    ];
-    podman.run(&commit.concat());
-    podman.run(&["rm", container]);
+    let recipe = "FROM localhost/slimtest-imported\n\
+        HEALTHCHECK --interval=1h CMD [\"/bin/cat\",\"/www/index.html\"]\n\
+        SHELL [\"/bin/busybox\",\"sh\",\"-c\"]\n";
+    let folder = context.path("recipe");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("Dockerfile"), recipe).unwrap();
+    let folder = folder.display().to_string();
+    podman.run(&["build", "--quiet", "--format", "docker", "--tag", "localhost/slimtest-podman", &folder]);
 
     let built = context
         .slim(&["build", "--engine", "podman", "slimtest-podman"])
@@ -134,8 +131,13 @@ fn an_image_of_podmans_is_slimmed_verified_under_its_profile_and_named() {
     assert!(names.lines().any(|name| name == "localhost/slimtest-podman.slim"), "{names}");
     assert_eq!(podman.run(&["ps", "--all", "--quiet"]), "", "no container is left");
     assert!(built.stdout.contains("same health"), "{}", built.stdout);
-    let slim =
-        podman.run(&["image", "inspect", "--format", "{{.Healthcheck}}", "localhost/slimtest-podman.slim"]);
+    let slim = podman.run(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{json .HealthCheck}}",
+        "localhost/slimtest-podman.slim",
+    ]);
     assert!(slim.contains("/bin/cat"), "the slim image has its health check: {slim}");
     let images = fs::read_dir(context.path(".images")).unwrap().next().unwrap().unwrap().path();
     let keep = fs::read_to_string(images.join("artifacts/keep.json")).unwrap();
