@@ -194,6 +194,173 @@ fn a_terminal_is_the_containers_while_it_runs() {
 }
 
 #[test]
+fn a_command_has_a_terminal_of_the_containers_own() {
+    let embedded = Embedded::with_image(&web_server());
+    embedded.run_slim(&["run", "-d", "--name=web", "test:1"]).expect(0);
+    let script = "trap 'echo interrupted' INT; busybox tty; busybox stty size; echo $TERM; \
+                  while ! read line; do :; done; echo \"got $line\"; exit 9";
+    let exec = ["exec", "-it", "-u", "web", "web", "sh", "-c", script];
+    let mut terminal = InTerminal::of(embedded.slim(&exec));
+    terminal.expect("/dev/pts/0\r\n33 77\r\nxterm\r\n");
+    terminal.press("\x03");
+    terminal.expect("interrupted");
+    terminal.press("words\r");
+    terminal.expect("got words");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(9));
+    // Output alone needs no terminal here; a command that is not there says so.
+    let shown = embedded.run_slim(&["exec", "-t", "web", "busybox", "tty"]);
+    assert_eq!(shown.expect(0).stdout, "/dev/pts/0\r\n");
+    let missing = embedded.run_slim(&["exec", "-t", "web", "nothing-there"]);
+    assert!(missing.expect(3).stderr.contains("nothing-there"), "{}", missing.stderr);
+    embedded.run_slim(&["rm", "-f", "web"]).expect(0);
+    embedded.expect_nothing();
+}
+
+#[test]
+fn a_commands_streams_are_handed_on_as_they_come() {
+    let embedded = Embedded::with_image(&web_server());
+    embedded.run_slim(&["run", "-d", "--name=web", "test:1"]).expect(0);
+    let mut command =
+        embedded.slim(&["exec", "-i", "web", "sh", "-c", "while read line; do echo \"got $line\"; done"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    for word in ["one", "two"] {
+        writeln!(input, "{word}").unwrap();
+        let expected = format!("got {word}\n");
+        let mut answer = vec![0; expected.len()];
+        output.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8(answer).unwrap(), expected);
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    embedded.run_slim(&["rm", "-f", "web"]).expect(0);
+    embedded.expect_nothing();
+}
+
+/// What `inspect` tells of a container's health.
+fn health_of(embedded: &Embedded, name: &str) -> serde_json::Value {
+    let told = embedded.run_slim(&["inspect", name]);
+    let told: serde_json::Value = serde_json::from_str(&told.expect(0).stdout).unwrap();
+    told[0]["health"].clone()
+}
+
+#[test]
+fn an_images_health_check_runs_as_with_docker() {
+    let mut config = web_server();
+    // Two words of a command, in nanoseconds, as images have them.
+    config["Healthcheck"] = serde_json::json!({
+        "Test": ["CMD-SHELL", "id -u; ls /data/well"], "Interval": 100_000_000, "Retries": 2,
+    });
+    config["User"] = "web".into();
+    let embedded = Embedded::with_image(&config);
+    embedded.run_slim(&["run", "-d", "--name=web", "--user=0", "test:1"]).expect(0);
+    until("it is unhealthy", || (health_of(&embedded, "web")["status"] == "unhealthy").then_some(()));
+    let health = health_of(&embedded, "web");
+    let last = &health["log"].as_array().unwrap().last().unwrap();
+    assert!(last["exit_code"] != 0 && last["output"].as_str().unwrap().starts_with("0\n"), "{health}");
+    embedded.run_slim(&["exec", "web", "touch", "/data/well"]).expect(0);
+    until("it is healthy", || {
+        embedded.run_slim(&["ps"]).expect(0).stdout.contains("running (healthy)").then_some(())
+    });
+    assert_eq!(health_of(&embedded, "web")["failing_streak"], 0);
+    embedded.run_slim(&["stop", "web"]).expect(0);
+    assert!(health_of(&embedded, "web").is_null(), "what does not run is neither");
+    embedded.run_slim(&["rm", "web"]).expect(0);
+    embedded.run_slim(&["run", "-d", "--name=off", "--no-healthcheck", "test:1"]).expect(0);
+    assert!(health_of(&embedded, "off").is_null());
+    embedded.run_slim(&["rm", "-f", "off"]).expect(0);
+    embedded.expect_nothing();
+}
+
+#[test]
+fn a_health_check_that_does_not_end_has_failed_and_is_ended() {
+    let embedded = Embedded::with_image(&web_server());
+    let flags = [
+        "--health-cmd=exec sleep 77",
+        "--health-interval=50ms",
+        "--health-timeout=100ms",
+        "--health-retries=1",
+    ];
+    embedded.run_slim(&[&["run", "-d", "--name=web"], &flags[..], &["test:1"]].concat()).expect(0);
+    until("it is unhealthy", || (health_of(&embedded, "web")["status"] == "unhealthy").then_some(()));
+    let result = health_of(&embedded, "web")["log"][0].clone();
+    assert!(
+        result["exit_code"] == -1 && result["output"].as_str().unwrap().contains("timeout (100ms)"),
+        "{result}"
+    );
+    let sleeping = || {
+        let shown = embedded.run_slim(&["top", "web", "-eo", "pid,args"]);
+        shown.expect(0).stdout.matches("sleep 77").count()
+    };
+    until("no more than the last one runs", || (sleeping() <= 1).then_some(()));
+    // One that is under way does not hold up the end.
+    embedded.run_slim(&["rm", "-f", "web"]).expect(0);
+    embedded.expect_nothing();
+}
+
+#[test]
+fn top_shows_the_containers_processes_and_no_others() {
+    let embedded = Embedded::with_image(&web_server());
+    embedded.run_slim(&["run", "-d", "--name=web", "--user=web", "test:1"]).expect(0);
+    until("its server", || {
+        let shown = embedded.run_slim(&["top", "web", "-eo", "pid,uid,args"]);
+        shown.expect(0).stdout.contains("httpd -f").then_some(())
+    });
+    let shown = embedded.run_slim(&["top", "web", "-eo", "pid,uid,args"]).stdout;
+    assert!(shown.starts_with("PID") && shown.lines().skip(1).all(|line| line.contains(" 1000 ")), "{shown}");
+    assert_eq!(shown.lines().count(), 3, "the shell and the server: {shown}");
+    let usual = embedded.run_slim(&["top", "web"]);
+    assert!(usual.expect(0).stdout.starts_with("UID"), "{}", usual.stdout);
+    let refused = embedded.run_slim(&["top", "web", "-eo", "args"]);
+    assert!(refused.expect(3).stderr.contains("column PID"), "{}", refused.stderr);
+    embedded.run_slim(&["stop", "web"]).expect(0);
+    let stopped = embedded.run_slim(&["top", "web"]);
+    assert!(stopped.expect(3).stderr.contains("not running"), "{}", stopped.stderr);
+    embedded.run_slim(&["rm", "web"]).expect(0);
+    embedded.expect_nothing();
+}
+
+#[test]
+fn named_volumes_are_listed_and_removed_unless_a_container_has_them() {
+    let embedded = Embedded::with_image(&web_server());
+    let write =
+        ["run", "--name=web", "-vused:/data", "-vfree:/other", "test:1", "sh", "-c", "echo seven. >/other/x"];
+    embedded.run_slim(&write).expect(0);
+    embedded.run_slim(&["run", "--rm", "-vspare:/data", "test:1", "sh", "-c", "exit 0"]).expect(0);
+    let listed = || {
+        let listed = embedded.run_slim(&["--output-format=json", "store", "ls", "--volumes"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed.expect(0).stdout).unwrap();
+        let volume =
+            |one: &serde_json::Value| format!("{} {} {}", one["name"], one["size"], one["containers"]);
+        listed.as_array().unwrap().iter().map(volume).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(), ["\"free\" 7 1", "\"spare\" 7 0", "\"used\" 7 1"], "seeded");
+    let refused = embedded.run_slim(&["store", "rm", "--volumes", "free"]);
+    assert!(refused.expect(3).stderr.contains("has it"), "{}", refused.stderr);
+    let pruned = embedded.run_slim(&["store", "prune", "--volumes"]);
+    assert!(pruned.expect(0).stdout.contains("and 1 volumes"), "{}", pruned.stdout);
+    embedded.run_slim(&["rm", "web"]).expect(0);
+    embedded.run_slim(&["store", "prune"]).expect(0);
+    assert_eq!(listed().len(), 2, "volumes go only when it is said");
+    embedded.run_slim(&["store", "rm", "--volumes", "free", "used"]).expect(0);
+    assert!(listed().is_empty());
+    embedded.expect_nothing();
+}
+
+#[test]
+fn an_image_that_is_nowhere_is_missed_in_the_store_first() {
+    let embedded = Embedded::new();
+    let missing = embedded.run_slim(&["run", "127.0.0.1:1/no-such-image"]);
+    let store = embedded.engine.store().path().display().to_string();
+    assert!(
+        missing.code != Some(0) && missing.stderr.contains(&format!("the store at {store} has none")),
+        "{}",
+        missing.stderr
+    );
+    assert!(missing.stderr.contains("docker-slim store ls"), "{}", missing.stderr);
+}
+
+#[test]
 fn limits_are_those_of_the_control_group() {
     let embedded = Embedded::with_image(&web_server());
     let spec = ContainerSpec {

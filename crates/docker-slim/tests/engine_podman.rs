@@ -106,8 +106,18 @@ fn an_image_of_podmans_is_slimmed_verified_under_its_profile_and_named() {
     let page = ("/www/index.html", 0o644, "<html>hello</html>");
     let tar = context.busybox_archive("podman", &[page, ("/usr/share/unused", 0o644, "x")]);
     let changes = ["--change", common::SERVE, "--change", "EXPOSE 8000"];
-    let import = [&["import"][..], &changes, &[tar.to_str().unwrap(), "localhost/slimtest-podman"]].concat();
+    let import =
+        [&["import"][..], &changes, &[tar.to_str().unwrap(), "localhost/slimtest-imported"]].concat();
     podman.run(&import);
+    // What Podman's Docker-compatible API leaves out: neither is in an image of OCI's format.
+    let recipe = "FROM localhost/slimtest-imported\n\
+        HEALTHCHECK --interval=1h CMD [\"/bin/cat\",\"/www/index.html\"]\n\
+        SHELL [\"/bin/busybox\",\"sh\",\"-c\"]\n";
+    let folder = context.path("recipe");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("Dockerfile"), recipe).unwrap();
+    let folder = folder.display().to_string();
+    podman.run(&["build", "--quiet", "--format", "docker", "--tag", "localhost/slimtest-podman", &folder]);
 
     let built = context
         .slim(&["build", "--engine", "podman", "slimtest-podman"])
@@ -120,6 +130,21 @@ fn an_image_of_podmans_is_slimmed_verified_under_its_profile_and_named() {
     let names = podman.run(&["images", "--format", "{{.Repository}}"]);
     assert!(names.lines().any(|name| name == "localhost/slimtest-podman.slim"), "{names}");
     assert_eq!(podman.run(&["ps", "--all", "--quiet"]), "", "no container is left");
+    assert!(built.stdout.contains("same health"), "{}", built.stdout);
+    let slim = podman.run(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{json .HealthCheck}}",
+        "localhost/slimtest-podman.slim",
+    ]);
+    assert!(slim.contains("/bin/cat"), "the slim image has its health check: {slim}");
+    let images = fs::read_dir(context.path(".images")).unwrap().next().unwrap().unwrap().path();
+    let keep = fs::read_to_string(images.join("artifacts/keep.json")).unwrap();
+    let keep: serde_json::Value = serde_json::from_str(&keep).unwrap();
+    let layers: Vec<&serde_json::Value> =
+        keep["entries"].as_object().unwrap().values().map(|entry| &entry["layer"]).collect();
+    assert!(layers.iter().any(|layer| layer.is_u64()), "layers are told: {layers:?}");
 
     let profile = fs::read_dir(context.path(".images")).unwrap().next().unwrap().unwrap().path();
     let profile = profile.join("artifacts/slimtest-podman-seccomp.json");

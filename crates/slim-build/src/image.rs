@@ -136,7 +136,12 @@ pub async fn load(
     let reference: Reference =
         temporary.parse().map_err(|error| BuildError::Bug(format!("name the image for a while: {error}")))?;
     let archived = Arc::clone(image);
-    engine.load_image(stream::written_by(move |output| archived.write_to(output, &[reference]))).await?;
+    let with_layout = engine.takes_layouts().await?;
+    let archive = stream::written_by(move |output| match with_layout {
+        true => archived.write_to(output, &[reference]),
+        false => archived.write_docker_archive(output, &[reference]),
+    });
+    engine.load_image(archive).await?;
     let id = image.id().to_string();
     let size = engine.inspect_image(&id).await?.size;
     let layers = image.layers().iter().flat_map(|layer| &layer.contents);

@@ -57,17 +57,7 @@ pub(crate) fn health_command(config: &Config, keep: &slim_keep::Settings) -> Opt
     if keep.without_healthcheck {
         return None;
     }
-    let check = config.healthcheck.as_ref()?;
-    let (kind, words) = check.test.split_first()?;
-    let argv = match kind.as_str() {
-        "CMD" => words.to_vec(),
-        // As moby's `daemon/health.go`: the image's SHELL, else /bin/sh.
-        "CMD-SHELL" if config.shell.is_empty() => {
-            ["/bin/sh", "-c"].map(str::to_owned).into_iter().chain(words.iter().cloned()).collect()
-        }
-        "CMD-SHELL" => config.shell.iter().chain(words).cloned().collect(),
-        _ => return None,
-    };
+    let (check, argv) = (config.healthcheck.as_ref()?, config.health_command()?);
     let timeout = u64::try_from(check.timeout).ok().filter(|timeout| *timeout > 0);
     Some(HealthCommand { argv, timeout: timeout.map_or(HEALTH_TIMEOUT, Duration::from_nanos) })
 }

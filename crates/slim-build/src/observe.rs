@@ -183,12 +183,13 @@ async fn start_watched(
     };
     let observer: Shared = Arc::new(Mutex::new(observers.arm(id.as_str(), sensor).await?));
     engine.start(id).await?;
-    let pid = wait_started(engine, source, id, &observer).await?;
+    let pid = wait_started(engine, observers, source, id, &observer).await?;
     Ok((observer, pid))
 }
 
 async fn wait_started(
     engine: &dyn Engine,
+    observers: &Observers,
     source: &SourceImage,
     id: &ContainerId,
     observer: &Shared,
@@ -209,6 +210,12 @@ async fn wait_started(
         let state = engine.inspect(id).await?;
         if !state.running {
             return Err(died(engine, source, id, "the container ended before its program was seen").await);
+        }
+        // Nobody would ever see it start.
+        if let (Observers::Local, Some(pid)) = (observers, state.pid)
+            && slim_sensor::is_known_by_its_group(pid, id.as_str()) == Some(false)
+        {
+            return Err(SensorError::NoControlGroup(id.short().to_owned()).into());
         }
     }
 }

@@ -116,6 +116,15 @@ pub trait Engine: Send + Sync {
     /// Runs a command in a running container and waits for its end.
     async fn exec(&self, id: &ContainerId, command: &ExecSpec) -> Result<ExecResult>;
 
+    /// Whether an archive that is to be loaded may be an OCI layout as well. Podman takes the layout then, and for it an image
+    /// in OCI's format has no HEALTHCHECK.
+    ///
+    /// # Errors
+    /// When the engine does not say what it is.
+    async fn takes_layouts(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Loads a docker-archive; gives what the engine says it loaded (references, or ids of images without one).
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use crate::mounts::Mount;
 use crate::ports::PublishPort;
+use slim_image::config::Healthcheck;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a container's setting cannot be understood. The message is a fragment that fits after "failed to".
@@ -108,11 +109,13 @@ impl HostConfigFile {
 }
 
 /// Whether the image's health check runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HealthCheck {
     /// As the image says.
     #[default]
     Image,
+    /// The image's, with what is set here in its place.
+    With(Healthcheck),
     Off,
 }
 

@@ -163,11 +163,26 @@ impl SlimImage {
     /// # Errors
     /// Those of [`Layer::copy_to`].
     pub fn write_to(&self, mut output: impl Write, names: &[Reference]) -> io::Result<()> {
-        let output: &mut dyn Write = &mut output;
+        self.write(&mut output, self.small_files(names))
+    }
+
+    /// The same without an OCI layout: for an engine that would take that one, and its format has no HEALTHCHECK for it.
+    ///
+    /// # Errors
+    /// Those of [`Layer::copy_to`].
+    pub fn write_docker_archive(&self, mut output: impl Write, names: &[Reference]) -> io::Result<()> {
+        let small = vec![
+            ("manifest.json".to_owned(), self.docker_manifest(names)),
+            (blob_path(&self.id), self.config_json.clone()),
+        ];
+        self.write(&mut output, small)
+    }
+
+    fn write(&self, output: &mut dyn Write, small_files: Vec<(String, Vec<u8>)>) -> io::Result<()> {
         for directory in ["blobs/", "blobs/sha256/"] {
             tape::write_header(output, &Member::new(directory, MemberKind::Directory, 0o755))?;
         }
-        for (name, bytes) in self.small_files(names) {
+        for (name, bytes) in small_files {
             let size = bytes.len() as u64;
             output.write_all(&header_of(&name, size))?;
             output.write_all(&bytes)?;

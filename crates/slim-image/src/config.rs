@@ -124,6 +124,20 @@ impl Config {
         self.entrypoint.iter().chain(&self.cmd).cloned().collect()
     }
 
+    /// What HEALTHCHECK runs, as moby's `daemon/health.go` has it: a line is for the image's SHELL, else for /bin/sh. `None`
+    /// where there is none.
+    #[must_use]
+    pub fn health_command(&self) -> Option<Vec<String>> {
+        let (kind, words) = self.healthcheck.as_ref()?.test.split_first()?;
+        let shell = ["/bin/sh", "-c"].map(str::to_owned);
+        match kind.as_str() {
+            "CMD" if !words.is_empty() => Some(words.to_vec()),
+            "CMD-SHELL" if self.shell.is_empty() => Some(shell.iter().chain(words).cloned().collect()),
+            "CMD-SHELL" => Some(self.shell.iter().chain(words).cloned().collect()),
+            _ => None,
+        }
+    }
+
     /// The signal that stops the program, as the image names it; `SIGTERM` where it names none.
     #[must_use]
     pub fn stop_signal_name(&self) -> &str {

@@ -49,6 +49,19 @@ pub fn names(container: &str) -> Vec<String> {
     .collect()
 }
 
+/// Whether a process of the container's is in a control group that is known by the container's id; `None` where there is no
+/// such process. Without one, nothing of the container is seen.
+#[must_use]
+pub fn is_known_by_its_group(pid: u32, container: &str) -> Option<bool> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    Some(is_named(&groups, container))
+}
+
+fn is_named(groups: &str, container: &str) -> bool {
+    let names = names(container);
+    groups.lines().flat_map(|line| line.split('/')).any(|part| names.iter().any(|name| name == part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +79,16 @@ mod tests {
         assert!(names.contains(&"abc".to_owned()) && names.contains(&"docker-abc.scope".to_owned()));
         assert!(names.contains(&"docker-slim-abc".to_owned()));
         assert!(!names.iter().any(|name| name.contains("conmon")));
+    }
+
+    #[test]
+    fn a_container_without_a_group_of_its_own_is_told_from_others() {
+        let own = "4:memory:/libpod_parent/libpod-abc\n0::/\n";
+        let below = "0::/user.slice/user-1.slice/libpod-abc.scope/container\n";
+        let none = "4:memory:/session\n0::/user.slice/libpod-abcd.scope\n";
+        assert_eq!([own, below, none].map(|groups| is_named(groups, "abc")), [true, true, false]);
+        assert_eq!(is_known_by_its_group(std::process::id(), "abc"), Some(false));
+        assert_eq!(is_known_by_its_group(u32::MAX, "abc"), None);
     }
 
     #[test]

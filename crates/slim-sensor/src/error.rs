@@ -23,6 +23,9 @@ pub enum SensorError {
     Call { action: String, source: io::Error },
     #[error("see the container's program start")]
     NotStarted,
+    /// By its group a container's processes are told from all others.
+    #[error("watch container {0}: the engine gave it no control group of its own")]
+    NoControlGroup(String),
     #[error("see everything: {what} ({count} lost)")]
     Dropped { what: String, count: u64, buffer_bytes: u32 },
     #[error("watch the container: the sensor's thread panicked")]
@@ -51,6 +54,10 @@ impl SensorError {
                 Self::PidNamespace => "run it on the machine itself, or in a container with --pid=host",
                 Self::Program { .. } => "does the kernel allow eBPF (lockdown, sysctl kernel.unprivileged_bpf_disabled)?",
                 Self::Dropped { .. } => "the machine may be overloaded; try again when it is quieter",
+                Self::NoControlGroup(_) => {
+                    "without root, Podman makes control groups only where cgroup v2 is alone (and with systemd); as root \
+                     (sudo podman), or with --engine embedded, the image can be watched here"
+                }
                 Self::SidecarGone { .. } => {
                     "see whether somebody ended it, or the engine went away: `docker events`, and the engine's own log"
                 }

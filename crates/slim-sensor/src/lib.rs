@@ -22,6 +22,7 @@ mod root;
 mod sensor;
 mod table;
 
+pub use control_group::is_known_by_its_group;
 pub use error::SensorError;
 pub use observer::{Observer, Settings, Started};
 pub use preflight::preflight;

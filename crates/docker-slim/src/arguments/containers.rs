@@ -1,4 +1,4 @@
-//! Flags of `ps`, `logs`, `start`, `exec`, `stop` and `rm`. Their names are Docker's.
+//! Flags of `ps`, `logs`, `start`, `exec`, `top`, `inspect`, `stop` and `rm`. Their names are Docker's.
 
 use clap::Args;
 
@@ -62,12 +62,33 @@ pub struct ExecArguments {
     /// Working folder.
     #[arg(short, long, value_name = "PATH")]
     pub workdir: Option<String>,
-    /// Hand standard input on: all of it, before the command's output is shown.
+    /// Hand standard input on, as it comes.
     #[arg(short, long)]
     pub interactive: bool,
+    /// Give the command a terminal.
+    #[arg(short, long)]
+    pub tty: bool,
     /// Name, id or beginning of an id.
     pub container: String,
-    /// The command. What it writes is shown when it has ended, the last MiB of each stream.
+    /// The command.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
+}
+
+/// Flags of `top`.
+#[derive(Debug, Args)]
+pub struct TopArguments {
+    /// Name, id or beginning of an id.
+    pub container: String,
+    /// Options of ps [default: -ef].
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PS OPTIONS")]
+    pub options: Vec<String>,
+}
+
+/// Flags of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArguments {
+    /// Names, ids or beginnings of ids.
+    #[arg(required = true)]
+    pub containers: Vec<String>,
 }

@@ -25,7 +25,10 @@ mod verify;
 
 pub use build::{BuildArguments, Compression, HardenArguments, LayerChoice, ProfileArguments};
 pub use container::ContainerArguments;
-pub use containers::{ExecArguments, LogsArguments, PsArguments, RmArguments, StartArguments, StopArguments};
+pub use containers::{
+    ExecArguments, InspectArguments, LogsArguments, PsArguments, RmArguments, StartArguments, StopArguments,
+    TopArguments,
+};
 pub use diff::{DiffArguments, DifferenceArguments};
 pub use exercise::ExerciseArguments;
 pub use explain::{ByArgument, ExplainArguments};
@@ -102,6 +105,10 @@ pub enum Command {
     Start(StartArguments),
     /// Runs a command in a container of the embedded engine.
     Exec(ExecArguments),
+    /// Shows the processes of a container of the embedded engine, as `ps` of this machine has them.
+    Top(TopArguments),
+    /// Tells what is known of containers of the embedded engine, as JSON: state, health, ports, mounts.
+    Inspect(InspectArguments),
     /// Stops containers of the embedded engine.
     Stop(StopArguments),
     /// Removes containers of the embedded engine with their anonymous volumes.

@@ -1,7 +1,10 @@
 //! Flags of `run`. Their names are `docker run`'s.
 
 use super::FetchArguments;
+use crate::settings::duration;
 use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// When an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -78,6 +81,15 @@ pub struct RunArguments {
     /// Remove the container when it ends.
     #[arg(long)]
     pub rm: bool,
+    /// Add a label to the container.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// Set a kernel parameter of the container's name spaces.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub sysctl: Vec<String>,
+    /// Write the container's id to this file, which must not be there.
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
     /// Address of a name server.
     #[arg(long, value_name = "ADDRESS")]
     pub dns: Vec<String>,
@@ -90,6 +102,27 @@ pub struct RunArguments {
     /// Processes and threads at most.
     #[arg(long, value_name = "NUMBER")]
     pub pids_limit: Option<i64>,
+    /// Find out in this way whether the program is well, instead of by the image's HEALTHCHECK: a line for the shell.
+    #[arg(long, value_name = "LINE", conflicts_with = "no_healthcheck")]
+    pub health_cmd: Option<String>,
+    /// How often: 30s, 1m30s, 500ms …
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub health_interval: Option<Duration>,
+    /// A check that takes longer has failed.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub health_timeout: Option<Duration>,
+    /// So many failures in a row are unhealthy.
+    #[arg(long, value_name = "NUMBER")]
+    pub health_retries: Option<u32>,
+    /// Failures within this do not count, until a check has succeeded.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub health_start_period: Option<Duration>,
+    /// How often meanwhile.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub health_start_interval: Option<Duration>,
+    /// No health check, whatever the image says.
+    #[arg(long)]
+    pub no_healthcheck: bool,
     /// Whether the image is fetched from its registry.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = PullPolicy::Missing)]
     pub pull: PullPolicy,

@@ -12,21 +12,32 @@ pub struct StoreArguments {
 
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Lists the images: names, id, size, date.
+    /// Lists the images: names, id, size, date; or the named volumes of containers.
     #[command(visible_alias = "list")]
-    Ls,
+    Ls {
+        /// The volumes: name, size, how many containers have it.
+        #[arg(long)]
+        volumes: bool,
+    },
     /// Takes in all images of a saved archive (`docker save`, or an OCI layout in a tar file), or the image at any place that
     /// `docker-slim copy` reads.
     Import(ImportArguments),
-    /// Takes names away; an image goes with its last name.
+    /// Takes names away; an image goes with its last name. Or removes named volumes, with all that is in them.
     Rm {
+        /// What is named are volumes. One that a container has stays.
+        #[arg(long)]
+        volumes: bool,
         /// Names, ids or beginnings of ids.
-        #[arg(required = true)]
-        images: Vec<String>,
+        #[arg(required = true, value_name = "IMAGES")]
+        names: Vec<String>,
     },
     /// Removes images without a name, and all that no image and no container needs. With --engine: instead, what this
     /// program keeps in that engine to be used again, the images of sidecar containers (--observer sidecar).
-    Prune,
+    Prune {
+        /// Named volumes that no container has as well, with all that is in them.
+        #[arg(long)]
+        volumes: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,15 +1,17 @@
-//! `docker-slim ps`, `logs`, `start`, `exec`, `stop`, `rm`: the containers of the embedded engine.
+//! `docker-slim ps`, `logs`, `start`, `exec`, `top`, `inspect`, `stop`, `rm`: the containers of the embedded engine.
 
+use super::handing_on::{self, can_hand_on};
 use crate::arguments::{
-    EngineName, ExecArguments, GlobalArguments, LogsArguments, OutputFormat, PsArguments, RmArguments,
-    StartArguments, StopArguments,
+    EngineName, ExecArguments, GlobalArguments, InspectArguments, LogsArguments, OutputFormat, PsArguments,
+    RmArguments, StartArguments, StopArguments, TopArguments,
 };
+use crate::console::{self, RawTerminal};
 use crate::failure::Failure;
 use crate::settings;
 use slim_build::BuildError;
-use slim_engine::embedded::{Listed, Stream};
-use slim_engine::{EmbeddedEngine, Engine, EngineError, ExecSpec};
-use std::io::{Read, Write};
+use slim_engine::embedded::{Connection, Listed, Stream};
+use slim_engine::{ContainerState, EmbeddedEngine, Engine, EngineError, ExecSpec};
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 /// Does work with the embedded engine on an async runtime. `command`: what Docker calls it.
@@ -57,7 +59,7 @@ fn as_json(one: &Listed) -> serde_json::Value {
         "id": one.id.as_str(), "name": one.name, "image": one.image, "command": one.command,
         "created": one.created, "status": one.state.status, "exit_code": one.state.exit_code,
         "error": one.state.error, "pid": one.state.pid, "network": one.state.network_mode,
-        "addresses": one.state.addresses, "ports": ports(one),
+        "addresses": one.state.addresses, "ports": ports(one), "health": one.state.health,
     })
 }
 
@@ -79,6 +81,7 @@ fn table(shown: &[Listed], now: SystemTime) -> String {
         let status = match &one.state {
             state if !state.error.is_empty() => format!("failed ({})", state.exit_code),
             state if state.status == "exited" => format!("exited ({})", state.exit_code),
+            ContainerState { health: Some(health), .. } => format!("{} ({health})", one.state.status),
             state => state.status.clone(),
         };
         let name = one.name.clone().unwrap_or_default();
@@ -94,13 +97,21 @@ fn table(shown: &[Listed], now: SystemTime) -> String {
             name,
         ]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let line = |row: &[String; 7]| {
+    aligned(&rows)
+}
+
+/// Columns beside each other; a row may lack the last ones.
+fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
+    let rows = || rows.iter().map(AsRef::as_ref);
+    let columns = rows().map(<[String]>::len).max().unwrap_or_default();
+    let width =
+        |column: usize| rows().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let line = |row: &[String]| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         format!("{}\n", cells.collect::<Vec<_>>().join("   ").trim_end())
     };
-    rows.iter().map(line).collect()
+    rows().map(line).collect()
 }
 
 fn ago(created: u64, now: SystemTime) -> String {
@@ -140,28 +151,88 @@ pub fn start(global: &GlobalArguments, arguments: &StartArguments) -> Result<(),
 
 /// `exec`: the command's exit code is ours.
 pub fn execute(global: &GlobalArguments, arguments: &ExecArguments) -> Result<(), Failure> {
-    let mut input = Vec::new();
-    if arguments.interactive {
-        let read = std::io::stdin().lock().read_to_end(&mut input);
-        read.map_err(|error| Failure::usage(format!("read standard input: {error}")))?;
-    }
+    can_hand_on(arguments.interactive, arguments.tty)?;
     let command = ExecSpec {
         argv: arguments.command.clone(),
         user: arguments.user.clone(),
         env: arguments.env.clone(),
         working_directory: arguments.workdir.clone(),
-        stdin: Some(input).filter(|_| arguments.interactive),
+        stdin: None,
     };
-    let ended = with_embedded(global, "exec", async |engine| {
+    let size = console::size().filter(|_| arguments.tty);
+    let connection = Connection { input: arguments.interactive, tty: arguments.tty, size };
+    let code = with_embedded(global, "exec", async |engine| {
         let id = engine.find_container(&arguments.container).await.map_err(failed)?;
-        engine.exec(&id, &command).await.map_err(failed)
+        let (streams, execution) = engine.begin_execution(&id, &command, connection).await.map_err(failed)?;
+        // From here on every key is the command's.
+        let _raw = if connection.tty && connection.input { RawTerminal::take().ok() } else { None };
+        let copies = handing_on::hand_on(streams);
+        let ended = execution.wait().await;
+        for copy in copies {
+            // What could not be written has nobody left who reads it.
+            let _ = copy.await;
+        }
+        ended.map_err(failed)
     })?;
-    hand_on(Stream::Output, &ended.stdout);
-    hand_on(Stream::Errors, &ended.stderr);
-    match ended.exit_code {
+    match code {
         0 => Ok(()),
         code => Err(Failure::silent(u8::try_from(code).unwrap_or(u8::MAX))),
     }
+}
+
+/// `top`.
+pub fn top(global: &GlobalArguments, arguments: &TopArguments) -> Result<(), Failure> {
+    let rows = with_embedded(global, "top", async |engine| {
+        let id = engine.find_container(&arguments.container).await.map_err(failed)?;
+        engine.top(&id, &arguments.options).await.map_err(failed)
+    })?;
+    let text = match global.output_format {
+        OutputFormat::Json => format!("{:#}\n", serde_json::json!(rows)),
+        OutputFormat::Text => aligned(&rows),
+    };
+    // Nobody is left to be told when stdout is closed.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// `inspect`: a JSON array, whatever the format of other output.
+pub fn inspect(global: &GlobalArguments, arguments: &InspectArguments) -> Result<(), Failure> {
+    let told = with_embedded(global, "inspect", async |engine| {
+        let mut told = Vec::new();
+        for name in &arguments.containers {
+            let id = engine.find_container(name).await.map_err(failed)?;
+            let all = engine.list().await.map_err(failed)?;
+            // One that has just gone.
+            let gone = || {
+                failed(EngineError::ContainerNotFound {
+                    action: "inspect the container".to_owned(),
+                    id: name.clone(),
+                })
+            };
+            told.push(in_full(all.iter().find(|one| one.id == id).ok_or_else(gone)?));
+        }
+        Ok(serde_json::Value::Array(told))
+    })?;
+    let _ = writeln!(std::io::stdout().lock(), "{told:#}");
+    Ok(())
+}
+
+/// What a list tells, and more.
+fn in_full(one: &Listed) -> serde_json::Value {
+    let mut told = as_json(one);
+    let mounts = one.state.mounts.iter().map(|mount| {
+        serde_json::json!({
+            "target": mount.target, "source": mount.source, "kind": mount.kind, "name": mount.name,
+            "writable": mount.writable,
+        })
+    });
+    told["mounts"] = mounts.collect();
+    told["labels"] = serde_json::json!(one.state.labels);
+    told["image_id"] = one.state.image.clone().into();
+    told["out_of_memory"] = one.state.out_of_memory.into();
+    told["tty"] = one.state.tty.into();
+    told["health"] = serde_json::json!(one.health);
+    told
 }
 
 /// `stop`.
@@ -203,7 +274,7 @@ fn each(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slim_engine::{ContainerId, ContainerState};
+    use slim_engine::ContainerId;
 
     #[test]
     fn the_list_is_a_table_that_people_know() {
@@ -224,11 +295,24 @@ mod tests {
                 }],
                 ..ContainerState::default()
             },
+            health: None,
+        };
+        let well = Listed {
+            id: ContainerId::new("abcdef0123456789"),
+            command: vec!["/bin/well".to_owned()],
+            state: ContainerState {
+                status: "running".to_owned(),
+                running: true,
+                health: Some("healthy".to_owned()),
+                ..ContainerState::default()
+            },
+            ..one.clone()
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + 7_300);
-        insta::assert_snapshot!(table(&[one], now), @r"
-        CONTAINER ID   IMAGE   COMMAND                    CREATED       STATUS       PORTS                    NAME
-        0123456789ab   app:1   /bin/server --with=many…   2 hours ago   exited (3)   127.0.0.1:8080->80/udp   web
+        insta::assert_snapshot!(table(&[one, well], now), @r"
+        CONTAINER ID   IMAGE   COMMAND                    CREATED       STATUS              PORTS                    NAME
+        0123456789ab   app:1   /bin/server --with=many…   2 hours ago   exited (3)          127.0.0.1:8080->80/udp   web
+        abcdef012345   app:1   /bin/well                  2 hours ago   running (healthy)                            web
         ");
     }
 }

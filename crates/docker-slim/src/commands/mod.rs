@@ -12,6 +12,7 @@ mod difference;
 mod documentation;
 mod explain;
 mod fat_image;
+mod handing_on;
 mod harden;
 mod images;
 mod launch;
@@ -70,6 +71,8 @@ fn run_command(global: &GlobalArguments, command: Command) -> Result<(), Failure
         Command::Logs(arguments) => containers::logs(global, &arguments),
         Command::Start(arguments) => containers::start(global, &arguments),
         Command::Exec(arguments) => containers::execute(global, &arguments),
+        Command::Top(arguments) => containers::top(global, &arguments),
+        Command::Inspect(arguments) => containers::inspect(global, &arguments),
         Command::Stop(arguments) => containers::stop(global, &arguments),
         Command::Rm(arguments) => containers::remove(global, &arguments),
         Command::Store(arguments) => store::run(global, &arguments),

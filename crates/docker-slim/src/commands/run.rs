@@ -1,6 +1,7 @@
 //! `docker-slim run`: a container of the embedded engine, in the foreground or detached.
 
 use super::containers::{failed, with_embedded};
+use super::handing_on::{can_hand_on, hand_on};
 use super::transfer::{Destination, Source, Transfer, no_form};
 use super::with_registry::Bars;
 use crate::arguments::{GlobalArguments, PullPolicy, RunArguments};
@@ -9,20 +10,18 @@ use crate::failure::Failure;
 use crate::outside::Outside;
 use crate::settings::{self, Selected, is_id};
 use slim_build::{BuildError, Person};
-use slim_engine::embedded::{Control, Streams};
 use slim_engine::{ContainerId, ContainerSpec, EmbeddedEngine, Engine, EngineError};
 use slim_image::Location;
 use slim_image::location::{EngineKind, LocationError};
 use slim_image::reference::ReferenceError;
 use slim_registry::{Client, ClientSettings};
-use std::fs::File;
+use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 
+/// The exit code of whoever was interrupted.
+const INTERRUPTED: u8 = 130;
 /// `docker stop`'s own.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -31,9 +30,14 @@ pub fn run(global: &GlobalArguments, arguments: &RunArguments) -> Result<(), Fai
     let run = settings::this_run()?;
     let settings::RunSettings { mut spec, pull, client } =
         settings::run(arguments, |word| super::policy::seccomp_text(global, &arguments.fetch.client, word))?;
-    if arguments.interactive && arguments.tty && !arguments.detach && !console::is_there() {
-        let failure = Failure::usage("hand a terminal on: standard input is none");
-        return Err(failure.with_hint("leave -t away where input is piped"));
+    if !arguments.detach {
+        can_hand_on(arguments.interactive, arguments.tty)?;
+    }
+    if let Some(file) = arguments.cidfile.as_deref().filter(|file| file.exists()) {
+        return Err(Failure::usage(format!(
+            "write the container's id to {}: it is there already",
+            file.display()
+        )));
     }
     // What is removed by us at its end is swept if we are killed; all else is the person's own.
     let is_ours = arguments.rm && !arguments.detach;
@@ -48,6 +52,12 @@ pub fn run(global: &GlobalArguments, arguments: &RunArguments) -> Result<(), Fai
             Outside::new().map_err(|error| BuildError::Bug(format!("install signal handlers: {error}")))?;
         spec.image = image(global, &engine, &spec.image, pull, client, &outside).await?;
         let id = engine.create(&spec).await.map_err(failed)?;
+        if let Some(file) = &arguments.cidfile
+            && let Err(error) = fs::write(file, id.as_str())
+        {
+            engine.remove(&id, true).await.map_err(failed)?;
+            return Err(Failure::usage(format!("write the container's id to {}: {error}", file.display())));
+        }
         if arguments.detach {
             return detached(&engine, &id).await.map_err(failed);
         }
@@ -97,10 +107,42 @@ async fn image(
                 return Ok(name);
             }
             let reference = name.parse().map_err(|error: ReferenceError| usage(&error))?;
-            Source::Registry(reference)
+            return fetched(global, engine, Source::Registry(reference), client, outside)
+                .await
+                .map_err(|failure| if is_there { failure } else { not_in_store(engine, &name, failure) });
         }
         other => Source::at(global, other, async |name| Err(no_form(&name))).await?,
     };
+    fetched(global, engine, source, client, outside).await
+}
+
+/// A plain name may have been meant for the store.
+fn not_in_store(engine: &EmbeddedEngine, name: &str, failure: Failure) -> Failure {
+    // Whoever interrupted needs no explanation.
+    if failure.message.is_empty() || failure.exit_code == INTERRUPTED {
+        return failure;
+    }
+    let store = engine.store().path().display();
+    let hint = format!(
+        "`docker-slim store ls` shows what the store has; `docker-slim run docker-daemon:{name}` (or `podman:{name}`) takes \
+         an image that Docker (or Podman) has"
+    );
+    let hint = failure.hint.iter().map(String::as_str).chain([hint.as_str()]).collect::<Vec<_>>().join("; ");
+    let message = format!(
+        "find the image {name}: the store at {store} has none of this name, and it could not be fetched: failed to {}",
+        failure.message
+    );
+    Failure { message, hint: Some(hint), ..failure }
+}
+
+/// Brings an image into the store; gives what it is called there.
+async fn fetched(
+    global: &GlobalArguments,
+    engine: &EmbeddedEngine,
+    source: Source,
+    client: ClientSettings,
+    outside: &Outside,
+) -> Result<String, Failure> {
     let bars = Arc::new(Bars::new(global.quiet));
     let transfer = Transfer {
         client: Client::new(client),
@@ -142,38 +184,4 @@ async fn in_foreground(
         let _ = copy.await;
     }
     ended
-}
-
-/// Connects the container's streams with ours; what is to be waited for.
-fn hand_on(streams: Streams) -> Vec<JoinHandle<()>> {
-    let Streams { input, output, errors, control } = streams;
-    if let Some(input) = input {
-        // It may wait for a person long after the container has ended: nobody waits for it.
-        std::thread::spawn(move || copy(io::stdin().as_fd().try_clone_to_owned(), input));
-    }
-    tokio::spawn(follow_size(control));
-    let to_output = io::stdout().as_fd().try_clone_to_owned();
-    let to_errors = io::stderr().as_fd().try_clone_to_owned();
-    let mut copies =
-        vec![tokio::task::spawn_blocking(move || to_output.map_or((), |to| copy(Ok(output), to)))];
-    if let Some(errors) = errors {
-        copies.push(tokio::task::spawn_blocking(move || to_errors.map_or((), |to| copy(Ok(errors), to))));
-    }
-    copies
-}
-
-/// Either side may hang up at any time.
-fn copy(from: io::Result<OwnedFd>, to: OwnedFd) {
-    if let Ok(from) = from {
-        let _ = io::copy(&mut File::from(from), &mut File::from(to));
-    }
-}
-
-async fn follow_size(control: Control) {
-    let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
-    while changes.recv().await.is_some() {
-        if let Some(size) = console::size() {
-            control.resize(size);
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! `docker-slim store`: the images of the embedded engine.
+//! `docker-slim store`: the images and named volumes of the embedded engine.
 
 use super::choice::Wanted;
 use super::own_store;
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::settings::{self, Import, Selected};
 use slim_build::BuildError;
 use slim_engine::EngineError;
-use slim_engine::embedded::{Store, StoredImage};
+use slim_engine::embedded::{Store, StoredImage, StoredVolume};
 use slim_image::location::Form;
 use slim_image::{Location, Selector, Stored};
 use slim_registry::Client;
@@ -26,36 +26,73 @@ const NO_IMAGE: u8 = 4;
 
 /// Does what is asked for and prints the result.
 pub fn run(global: &GlobalArguments, arguments: &StoreArguments) -> Result<(), Failure> {
-    if let (StoreCommand::Prune, Some(engine)) = (&arguments.command, global.engine)
+    if let (StoreCommand::Prune { .. }, Some(engine)) = (&arguments.command, global.engine)
         && engine != EngineName::Embedded
     {
         return prune_engine(global);
     }
     let store = own_store::open(global).map_err(failed)?;
     match &arguments.command {
-        StoreCommand::Ls => list(global, &store.images().map_err(failed)?),
+        StoreCommand::Ls { volumes: false } => list(global, &store.images().map_err(failed)?),
+        StoreCommand::Ls { volumes: true } => list_volumes(global, &store.volumes().map_err(failed)?),
         StoreCommand::Import(arguments) => import(global, &store, arguments),
-        StoreCommand::Rm { images } => {
-            for image in images {
-                let gone = store.untag(image).map_err(failed)?;
-                print(global, &format!("{} {image}", if gone { "removed" } else { "untagged" }));
+        StoreCommand::Rm { volumes, names } => {
+            for name in names {
+                let gone =
+                    if *volumes { store.remove_volume(name).map(|()| true) } else { store.untag(name) };
+                print(
+                    global,
+                    &format!("{} {name}", if gone.map_err(failed)? { "removed" } else { "untagged" }),
+                );
             }
             Ok(())
         }
-        StoreCommand::Prune => {
-            let pruned = store.prune().map_err(failed)?;
-            let (images, layers, bytes) = (pruned.images, pruned.layers, pruned.bytes);
-            match global.output_format {
-                OutputFormat::Json => write(&serde_json::json!({
-                    "images": images, "layers": layers, "blobs": pruned.blobs, "bytes": bytes
-                })),
-                OutputFormat::Text => {
-                    print(global, &format!("removed {images} images and {layers} layers, {}", human(bytes)));
-                }
+        StoreCommand::Prune { volumes } => prune(global, &store, *volumes),
+    }
+}
+
+fn prune(global: &GlobalArguments, store: &Store, with_volumes: bool) -> Result<(), Failure> {
+    let pruned = store.prune().map_err(failed)?;
+    let volumes = if with_volumes { store.prune_volumes().map_err(failed)? } else { Vec::new() };
+    let bytes = pruned.bytes + volumes.iter().map(|volume| volume.size).sum::<u64>();
+    let (images, layers) = (pruned.images, pruned.layers);
+    match global.output_format {
+        OutputFormat::Json => {
+            let mut told = serde_json::json!({
+                "images": images, "layers": layers, "blobs": pruned.blobs, "bytes": bytes
+            });
+            if with_volumes {
+                told["volumes"] = volumes.iter().map(|volume| volume.name.as_str()).collect();
             }
-            Ok(())
+            write(&told);
+        }
+        OutputFormat::Text => {
+            let of_volumes =
+                if with_volumes { format!(" and {} volumes", volumes.len()) } else { String::new() };
+            print(global, &format!("removed {images} images, {layers} layers{of_volumes}, {}", human(bytes)));
         }
     }
+    Ok(())
+}
+
+fn list_volumes(global: &GlobalArguments, volumes: &[StoredVolume]) -> Result<(), Failure> {
+    if global.output_format == OutputFormat::Json {
+        let told = volumes.iter().map(|volume| {
+            serde_json::json!({"name": volume.name, "size": volume.size, "containers": volume.containers})
+        });
+        write(&told.collect());
+        return Ok(());
+    }
+    let width = volumes.iter().map(|volume| volume.name.len()).max().unwrap_or_default();
+    for StoredVolume { name, size, containers } in volumes {
+        let used = match containers {
+            0 => "unused".to_owned(),
+            1 => "1 container".to_owned(),
+            many => format!("{many} containers"),
+        };
+        print(global, &format!("{name:<width$}  {:>9}  {used}", human(*size)));
+    }
+    Ok(())
 }
 
 /// Takes the images of sidecars out of an engine with a daemon.

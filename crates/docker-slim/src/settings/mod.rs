@@ -30,6 +30,7 @@ pub use registry::{
     Copy, Import, Selected, client, copy, fetching, import, is_id, program, pull, push, serve,
 };
 pub use run::{RunSettings, run};
+pub use text::duration;
 pub use trace::read_trace;
 
 use crate::arguments::{

@@ -2,12 +2,15 @@
 
 use super::files::read;
 use super::registry::fetching;
+use super::text::pairs;
 use crate::arguments::{PullPolicy, RunArguments};
 use crate::failure::Failure;
 use slim_engine::spec::Security;
-use slim_engine::{ContainerSpec, Limits, Mount, Overrides, PublishPort};
+use slim_engine::{ContainerSpec, HealthCheck, Limits, Mount, Overrides, PublishPort};
+use slim_image::config::Healthcheck;
 use slim_registry::ClientSettings;
 use std::env;
+use std::time::Duration;
 
 /// What `run` does.
 #[derive(Debug)]
@@ -49,6 +52,7 @@ fn container(
         let (path, options) = text.split_once(':').unwrap_or((text, ""));
         (path.to_owned(), options.to_owned())
     });
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     // As `docker run`: a name alone takes the value from here.
     let variable = |text: &String| match text.contains('=') {
         true => Some(text.clone()),
@@ -73,6 +77,13 @@ fn container(
             mounts: mounts.collect::<Result<_, _>>()?,
             publish_ports,
             dns: arguments.dns.clone(),
+            // As `docker run`: a label need not have a value.
+            labels: arguments
+                .label
+                .iter()
+                .map(|text| owned(text.split_once('=').unwrap_or((text, ""))))
+                .collect(),
+            sysctls: pairs("--sysctl", &arguments.sysctl)?,
             ..Overrides::default()
         },
         security: Security {
@@ -82,8 +93,28 @@ fn container(
             read_only_root: arguments.read_only,
             tmpfs: tmpfs.collect(),
         },
+        health_check: health_check(arguments),
         ..ContainerSpec::default()
     })
+}
+
+fn health_check(arguments: &RunArguments) -> HealthCheck {
+    if arguments.no_healthcheck {
+        return HealthCheck::Off;
+    }
+    let nanoseconds = |time: Option<Duration>| {
+        time.and_then(|time| i64::try_from(time.as_nanos()).ok()).unwrap_or_default()
+    };
+    let line = arguments.health_cmd.iter();
+    let changes = Healthcheck {
+        test: line.flat_map(|line| ["CMD-SHELL".to_owned(), line.clone()]).collect(),
+        interval: nanoseconds(arguments.health_interval),
+        timeout: nanoseconds(arguments.health_timeout),
+        start_period: nanoseconds(arguments.health_start_period),
+        start_interval: nanoseconds(arguments.health_start_interval),
+        retries: arguments.health_retries.map_or(0, i64::from),
+    };
+    if changes == Healthcheck::default() { HealthCheck::Image } else { HealthCheck::With(changes) }
 }
 
 fn limits(arguments: &RunArguments) -> Result<Limits, Failure> {
@@ -172,6 +203,27 @@ mod tests {
             assert!(of(&[wrong, "x"]).is_err(), "{wrong:?}");
         }
         assert_eq!((bytes("7"), bytes("2kb"), bytes("1G")), (Some(7), Some(2048), Some(1 << 30)));
+    }
+
+    #[test]
+    fn labels_and_kernel_parameters_are_pairs() {
+        let spec = of(&["-l", "a=b=c", "--label=alone", "--sysctl", "net.a=1", "x"]).unwrap();
+        let labels: Vec<_> = spec.overrides.labels.into_iter().collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(labels, [pair("a", "b=c"), pair("alone", "")]);
+        assert_eq!(spec.overrides.sysctls["net.a"], "1");
+        assert!(of(&["--sysctl=x", "y"]).is_err());
+    }
+
+    #[test]
+    fn a_health_check_is_the_images_until_something_is_said() {
+        assert_eq!(of(&["x"]).unwrap().health_check, HealthCheck::Image);
+        assert_eq!(of(&["--no-healthcheck", "x"]).unwrap().health_check, HealthCheck::Off);
+        let spec =
+            of(&["--health-interval=1m30s", "--health-cmd", "a | b", "--health-retries=2", "x"]).unwrap();
+        let test = ["CMD-SHELL", "a | b"].map(str::to_owned).to_vec();
+        let expected = Healthcheck { test, interval: 90_000_000_000, retries: 2, ..Healthcheck::default() };
+        assert_eq!(spec.health_check, HealthCheck::With(expected));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use slim_engine::PublishPort;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// `NAME=VALUE`.
 ///
@@ -21,6 +22,34 @@ pub fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure
 pub fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     texts.iter().map(|text| pair(flag, text).map(owned)).collect()
+}
+
+/// `1m30s`, `500ms`: numbers with units, as Go and Docker write times.
+///
+/// # Errors
+/// When it is none, or none at all.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "it is no time: numbers with h, m, s or ms behind each, as in 1m30s".to_owned();
+    let mut rest = text;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').ok_or_else(wrong)?;
+        let (number, behind) = rest.split_at(digits);
+        let unit_end = behind.find(|letter: char| !letter.is_ascii_lowercase()).unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(unit_end);
+        let length = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" => 1e-6,
+            "ns" => 1e-9,
+            _ => return Err(wrong()),
+        };
+        seconds += number.parse::<f64>().map_err(|_| wrong())? * length;
+        rest = behind;
+    }
+    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero()).ok_or_else(wrong)
 }
 
 /// `PORT[-PORT][/PROTOCOL]` as the API's keys.

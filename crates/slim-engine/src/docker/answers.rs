@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// The storage driver whose layers are directories that can be read without it.
+/// The storage drivers whose layers are directories in overlayfs's format: Docker's, and Podman's.
 const OVERLAY: &str = "overlay2";
+const OVERLAY_OF_PODMAN: &str = "overlay";
 
 /// Go writes null where a list or map was never made.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(super) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
@@ -63,7 +64,7 @@ pub(super) struct Info {
 
 impl Info {
     /// Whether the engine's containers are processes of this machine's kernel.
-    fn is_local(&self, endpoint: &Endpoint) -> bool {
+    pub(super) fn is_local(&self, endpoint: &Endpoint) -> bool {
         let here = host::kernel_and_name();
         matches!(endpoint, Endpoint::Unix(_))
             && here.is_some_and(|(kernel, name)| kernel == self.kernel_version && name == self.name)
@@ -71,17 +72,24 @@ impl Info {
 
     /// Whether files of its images lie on this machine as directories of overlayfs, with the owners that they have in
     /// the image.
-    pub(super) fn has_overlay_layers(&self, endpoint: &Endpoint) -> bool {
+    pub(super) fn has_overlay_layers(&self, endpoint: &Endpoint, is_podman: bool) -> bool {
         // `name=rootless`, `name=userns`: owners are shifted, and opaque directories marked otherwise.
         let is_shifted =
             |option: &String| option.split(',').any(|part| matches!(part, "name=rootless" | "name=userns"));
-        self.driver == OVERLAY && self.is_local(endpoint) && !self.security_options.iter().any(is_shifted)
+        // An `overlay` of Docker's is a driver long gone, with layers of its own kind.
+        let driver = if is_podman { OVERLAY_OF_PODMAN } else { OVERLAY };
+        self.driver == driver && self.is_local(endpoint) && !self.security_options.iter().any(is_shifted)
     }
 
     /// The file in which the engine keeps an image's config (moby's `image/fs.go`).
     pub(super) fn config_of(&self, image: &Digest) -> PathBuf {
         let folder = Path::new(&self.docker_root_dir).join("image").join(&self.driver);
         folder.join("imagedb/content/sha256").join(image.hex())
+    }
+
+    /// The folder in which Podman keeps what it knows of each image (containers/storage, `images.go`).
+    pub(super) fn podmans_images(&self) -> PathBuf {
+        Path::new(&self.docker_root_dir).join(format!("{}-images", self.driver))
     }
 }
 
@@ -97,6 +105,15 @@ pub(super) struct History {
 struct Commit {
     #[serde(rename = "ID")]
     id: String,
+}
+
+/// Podman has Go's names.
+fn machine(architecture: String) -> String {
+    match architecture.as_str() {
+        "amd64" => "x86_64".to_owned(),
+        "arm64" => "aarch64".to_owned(),
+        _ => architecture,
+    }
 }
 
 pub(super) fn description(
@@ -127,7 +144,7 @@ pub(super) fn description(
         storage_driver: info.driver,
         root_directory: info.docker_root_dir,
         kernel_version: info.kernel_version,
-        architecture: info.architecture,
+        architecture: machine(info.architecture),
         local,
     }
 }
@@ -336,7 +353,7 @@ impl Image {
     /// says of some only.
     pub(super) fn layer_directories(&self) -> Option<Vec<PathBuf>> {
         let GraphDriver { name, data } = &self.graph_driver;
-        if name != OVERLAY {
+        if name != OVERLAY && name != OVERLAY_OF_PODMAN {
             return None;
         }
         // Topmost first, as overlayfs's own `lowerdir`; absent for an image of one layer.
@@ -459,6 +476,8 @@ mod tests {
             "1.41",
         );
         assert_eq!((docker.runtime_version.as_str(), docker.cgroup_version), ("1.1.5", 2));
+        let podman = description(version("{}"), info(r#"{"Architecture":"arm64"}"#), &endpoint, "1.41");
+        assert_eq!(podman.architecture, "aarch64");
         let other = description(version("{}"), info(r#"{"DefaultRuntime":"crun"}"#), &endpoint, "1.41");
         assert_eq!(
             (other.runtime.as_str(), other.runtime_version.as_str(), other.local),
@@ -499,6 +518,9 @@ mod tests {
         let told =
             image(r#"{"Name":"overlay2","Data":{"LowerDir":"/l/2/diff:/l/1/diff","UpperDir":"/l/3/diff"}}"#);
         assert_eq!(told.unwrap(), ["/l/1/diff", "/l/2/diff", "/l/3/diff"].map(PathBuf::from));
+        let of_podman =
+            image(r#"{"Name":"overlay","Data":{"LowerDir":"/l/2/diff:/l/1/diff","UpperDir":"/l/3/diff"}}"#);
+        assert_eq!(of_podman.unwrap(), ["/l/1/diff", "/l/2/diff", "/l/3/diff"].map(PathBuf::from));
         for other in [
             r#"{"Name":"overlay2","Data":{"UpperDir":"/l/3/diff"}}"#,
             r#"{"Name":"overlayfs","Data":null}"#,
@@ -521,7 +543,7 @@ mod tests {
             serde_json::from_value::<Info>(text).unwrap()
         };
         let socket = Endpoint::Unix("/var/run/docker.sock".into());
-        assert!(info("overlay2", &name, "name=cgroupns").has_overlay_layers(&socket));
+        assert!(info("overlay2", &name, "name=cgroupns").has_overlay_layers(&socket, false));
         for (driver, host, option) in [
             ("overlay2", name.as_str(), "name=rootless"),
             ("overlay2", &name, "name=userns"),
@@ -529,7 +551,15 @@ mod tests {
             ("overlayfs", &name, "name=cgroupns"),
             ("vfs", &name, "name=cgroupns"),
         ] {
-            assert!(!info(driver, host, option).has_overlay_layers(&socket), "{driver} {host} {option}");
+            assert!(
+                !info(driver, host, option).has_overlay_layers(&socket, false),
+                "{driver} {host} {option}"
+            );
         }
+        let of_podman =
+            |driver: &str, option: &str| info(driver, &name, option).has_overlay_layers(&socket, true);
+        assert!(of_podman("overlay", "name=cgroupns"));
+        assert!(!of_podman("overlay", "name=rootless") && !of_podman("vfs", "name=cgroupns"));
+        assert!(!info("overlay", &name, "name=cgroupns").has_overlay_layers(&socket, false));
     }
 }

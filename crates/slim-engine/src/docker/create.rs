@@ -38,12 +38,7 @@ pub(super) fn body(spec: &ContainerSpec, exposed: &BTreeSet<String>) -> Containe
         working_dir: overrides.workdir.clone(),
         hostname: overrides.hostname.clone(),
         exposed_ports: Some(exposed_ports.into_iter().collect()).filter(|ports: &Vec<_>| !ports.is_empty()),
-        healthcheck: match spec.health_check {
-            HealthCheck::Image => None,
-            HealthCheck::Off => {
-                Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() })
-            }
-        },
+        healthcheck: health_check(&spec.health_check),
         attach_stdin: Some(spec.standard_input),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
@@ -52,6 +47,25 @@ pub(super) fn body(spec: &ContainerSpec, exposed: &BTreeSet<String>) -> Containe
         tty: Some(spec.tty),
         host_config: Some(with_file(spec, &published)),
         ..ContainerCreateBody::default()
+    }
+}
+
+/// What is not set is the image's.
+fn health_check(wanted: &HealthCheck) -> Option<HealthConfig> {
+    let given = |number: i64| Some(number).filter(|number| *number > 0);
+    match wanted {
+        HealthCheck::Image => None,
+        HealthCheck::Off => {
+            Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() })
+        }
+        HealthCheck::With(check) => Some(HealthConfig {
+            test: Some(check.test.clone()).filter(|test| !test.is_empty()),
+            interval: given(check.interval),
+            timeout: given(check.timeout),
+            retries: given(check.retries),
+            start_period: given(check.start_period),
+            start_interval: given(check.start_interval),
+        }),
     }
 }
 

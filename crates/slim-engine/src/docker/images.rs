@@ -1,6 +1,6 @@
 //! Images: find, load, name, remove.
 
-use super::{DockerEngine, Result, answers, calls};
+use super::{DockerEngine, Result, answers, calls, podman};
 use crate::engine::{HeldImage, Login};
 use crate::error::EngineError;
 use crate::host;
@@ -32,7 +32,10 @@ impl DockerEngine {
     /// See [`crate::Engine::local_layers`].
     pub(super) async fn find_layers(&self, image: &str) -> Result<Option<Vec<PathBuf>>> {
         let info: answers::Info = self.ask("ask the engine for its settings", "/info").await?;
-        if !host::sees_trusted_attributes() || !info.has_overlay_layers(self.endpoint()) {
+        let kind = self.kind().await?;
+        let has_layers =
+            info.has_overlay_layers(self.endpoint(), kind.is_podman()) && !kind.may_shift_owners();
+        if !host::sees_trusted_attributes() || !has_layers {
             return Ok(None);
         }
         let layers = self.ask_for_image(image).await?.layer_directories();
@@ -45,10 +48,13 @@ impl DockerEngine {
             let reason = "the name is empty".to_owned();
             return Err(EngineError::ImageNotFound { reference: "\"\"".to_owned(), reason });
         }
-        self.ask_for_image(reference)
-            .await?
-            .into_source(reference)
-            .map_err(|reason| EngineError::ImageUnreadable { reference: reference.to_owned(), reason })
+        let source = self.ask_for_image(reference).await?.into_source(reference);
+        let source = source
+            .map_err(|reason| EngineError::ImageUnreadable { reference: reference.to_owned(), reason })?;
+        match self.kind().await? {
+            podman::Kind::Docker => Ok(source),
+            podman::Kind::Podman { images, .. } => self.complete(source, images.as_deref()).await,
+        }
     }
 
     async fn ask_for_image(&self, reference: &str) -> Result<answers::Image> {
@@ -58,6 +64,9 @@ impl DockerEngine {
     }
 
     pub(super) async fn find_history(&self, reference: &str, layers: usize) -> Result<Vec<HistoryEntry>> {
+        if let podman::Kind::Podman { images, .. } = self.kind().await? {
+            return self.history_of_podman(reference, images.as_deref()).await;
+        }
         if let Some(history) = self.history_on_disk(reference).await? {
             return Ok(history);
         }
@@ -72,7 +81,7 @@ impl DockerEngine {
     /// the steps of no bytes left a layer.
     async fn history_on_disk(&self, reference: &str) -> Result<Option<Vec<HistoryEntry>>> {
         let info: answers::Info = self.ask("ask the engine for its settings", "/info").await?;
-        if !info.has_overlay_layers(self.endpoint()) {
+        if !info.has_overlay_layers(self.endpoint(), false) {
             return Ok(None);
         }
         let file = info.config_of(&self.find_image(reference).await?.id);
@@ -329,7 +338,7 @@ fn split_tag(reference: &str) -> (&str, &str) {
 }
 
 /// Names the image that is not there. What is no image name at all names none, either.
-fn of_image(error: EngineError, reference: &str) -> EngineError {
+pub(super) fn of_image(error: EngineError, reference: &str) -> EngineError {
     match error {
         EngineError::Refused { status: 404, .. } => EngineError::ImageNotFound {
             reference: reference.to_owned(),

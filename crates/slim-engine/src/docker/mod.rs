@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncRead;
-use tokio::sync::RwLock;
+use tokio::sync::{OnceCell, RwLock};
 
 type Result<T> = std::result::Result<T, EngineError>;
 
@@ -48,6 +48,8 @@ pub struct DockerEngine {
     /// Held by every creation that is under way. A request that was sent makes its container whether or not anybody
     /// still waits for the answer: whoever looks for leftovers must wait for it.
     creations: Arc<RwLock<()>>,
+    /// Asked for once, when it first matters.
+    kind: Arc<OnceCell<podman::Kind>>,
 }
 
 impl DockerEngine {
@@ -81,7 +83,8 @@ impl DockerEngine {
         })?;
         let api_version = calls::negotiate(&transport, call_timeout).await?;
         transport.set_version(&api_version);
-        Ok(Self { transport, docker, api_version, call_timeout, creations: Arc::default() })
+        let (creations, kind) = (Arc::default(), Arc::default());
+        Ok(Self { transport, docker, api_version, call_timeout, creations, kind })
     }
 
     async fn create_container(&self, spec: &ContainerSpec) -> Result<ContainerId> {
@@ -94,7 +97,7 @@ impl DockerEngine {
         };
         let mut body = create::body(spec, &exposed);
         // Read while the container is made, and then no more.
-        let _profiles = if podman::has_profile_inside(&body) && self.is_podman().await? {
+        let _profiles = if podman::has_profile_inside(&body) && self.kind().await?.is_podman() {
             let failed = |source: std::io::Error| EngineError::CreateFailed {
                 image: spec.image.clone(),
                 reason: format!("write its seccomp profile for Podman: {source}"),
@@ -122,11 +125,6 @@ impl DockerEngine {
             }
             Err(error) => Err(error),
         }
-    }
-
-    async fn is_podman(&self) -> Result<bool> {
-        let version: answers::Version = self.ask("ask the engine for its version", "/version").await?;
-        Ok(version.is_podman())
     }
 
     /// Where it is.
@@ -268,6 +266,10 @@ impl Engine for DockerEngine {
 
     async fn exec(&self, id: &ContainerId, command: &ExecSpec) -> Result<ExecResult> {
         self.run_inside(id, command).await
+    }
+
+    async fn takes_layouts(&self) -> Result<bool> {
+        Ok(!self.kind().await?.is_podman())
     }
 
     async fn load_image(&self, archive: Box<dyn AsyncRead + Send + Unpin>) -> Result<Vec<String>> {

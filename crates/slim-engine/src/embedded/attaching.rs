@@ -50,14 +50,31 @@ pub struct Streams {
 
 /// What else can be said to an attached container.
 #[derive(Debug)]
-pub struct Control(OwnedFd);
+pub struct Control(pub(super) Kind);
+
+/// Whom it is said to.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// The container's keeper.
+    Keeper(OwnedFd),
+    /// A command's own terminal, by the end that shows it.
+    Terminal(OwnedFd),
+    /// There is no terminal.
+    Nobody,
+}
 
 impl Control {
     /// Gives the container's terminal another size. One that has ended is no error.
     pub fn resize(&self, size: Size) {
-        let text = serde_json::to_vec(&size).unwrap_or_default();
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        let _ = nix::sys::socket::send(self.0.as_raw_fd(), &text, flags);
+        match &self.0 {
+            Kind::Keeper(socket) => {
+                let text = serde_json::to_vec(&size).unwrap_or_default();
+                let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+                let _ = nix::sys::socket::send(socket.as_raw_fd(), &text, flags);
+            }
+            Kind::Terminal(terminal) => super::streams::resize(terminal, size),
+            Kind::Nobody => {}
+        }
     }
 }
 
@@ -101,7 +118,7 @@ fn streams(has_input: bool, tty: bool, size: Option<Size>) -> io::Result<(Stream
         input: input.map(OwnedFd::from),
         output: output.into(),
         errors: errors.map(OwnedFd::from),
-        control: Control(ours),
+        control: Control(Kind::Keeper(ours)),
     };
     Ok((streams, theirs))
 }

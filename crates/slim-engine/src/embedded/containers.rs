@@ -1,5 +1,6 @@
 //! A container's way through life: made, started, looked at, sent signals, removed. All of it works on files and blocks.
 
+use super::health::Health;
 use super::record::{Folder, Network, Process, Record, RecordedSource, State, Status, write};
 use super::signals::{send, signal_number};
 use super::{EmbeddedEngine, HELPER_COMMAND, Result, Store, bridge, control_group, create, keeper, refused};
@@ -28,6 +29,8 @@ pub struct Listed {
     /// Seconds since 1970.
     pub created: u64,
     pub state: ContainerState,
+    /// What its health checks said, while it runs.
+    pub health: Option<Health>,
 }
 
 impl EmbeddedEngine {
@@ -127,6 +130,7 @@ impl EmbeddedEngine {
         let (folder, record, state) = self.state(id, "inspect")?;
         let program = state.living_program();
         let running = state.status == Status::Running;
+        let health = Self::health_of(&folder, &record, running);
         let paused = running && control_group::is_frozen(id.as_str());
         let status = match state.status {
             Status::Created => "created",
@@ -144,7 +148,7 @@ impl EmbeddedEngine {
             addresses: if running { state.addresses.clone() } else { Vec::new() },
             ports: if running { published(&state) } else { Vec::new() },
             mounts: mounts(&folder, &self.store, &record),
-            health: None,
+            health: health.map(|health| health.status.as_str().to_owned()),
             image: record.image.to_string(),
             tty: record.tty,
             network_mode: match record.network {
@@ -155,6 +159,11 @@ impl EmbeddedEngine {
             labels: record.labels,
             error: state.error,
         })
+    }
+
+    /// What its checks say of a container that has some and runs.
+    fn health_of(folder: &Folder, record: &Record, running: bool) -> Option<Health> {
+        record.health.as_ref().filter(|_| running).map(|_| Health::read(folder))
     }
 
     /// Sends a signal to the container's first process; whether there was one.
@@ -225,10 +234,11 @@ impl EmbeddedEngine {
             let since = made.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             all.push(Listed {
                 id,
-                name: record.name,
                 image: name.unwrap_or_else(|| record.image.short()),
-                command: record.argv,
                 created: since.map_or(0, |since| since.as_secs()),
+                health: Self::health_of(&folder, &record, state.running),
+                name: record.name,
+                command: record.argv,
                 state,
             });
         }

@@ -1,13 +1,15 @@
 //! A [`ContainerSpec`] and an image → the container's record. What this engine does not do is refused here, by name.
 
+use super::health::Check;
 use super::program::{DEFAULT_CAPABILITIES, all_capabilities, is_capability};
 use super::record::{Network, Record, RecordedLimits, RecordedMount, RecordedPort, RecordedSource, VERSION};
 use super::store::StoredImage;
 use super::{apparmor, bridge, seccomp};
 use crate::mounts::{Mount, MountSource};
 use crate::ports::{Protocol, PublishPort, parse_key};
-use crate::spec::{ContainerSpec, Overrides, Security};
+use crate::spec::{ContainerSpec, HealthCheck, Overrides, Security};
 use slim_image::Digest;
+use slim_image::config::Healthcheck;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -69,6 +71,11 @@ pub(super) fn settle(spec: &ContainerSpec, image: &StoredImage, id: &str) -> Res
             memory: spec.limits.memory,
             nano_cpus: spec.limits.nano_cpus,
             pids: spec.limits.pids,
+        },
+        health: match &spec.health_check {
+            HealthCheck::Image => Check::of(config, &Healthcheck::default()),
+            HealthCheck::With(changes) => Check::of(config, changes),
+            HealthCheck::Off => None,
         },
     })
 }
@@ -196,7 +203,7 @@ fn mounts(
     Ok(mounts.into_values().map(named).collect())
 }
 
-fn is_volume_name(name: &str) -> bool {
+pub(super) fn is_volume_name(name: &str) -> bool {
     let is_word = |character: char| character.is_ascii_alphanumeric();
     name.starts_with(is_word) && name.chars().all(|character| is_word(character) || "_.-".contains(character))
 }

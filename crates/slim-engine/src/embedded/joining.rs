@@ -8,18 +8,22 @@ use super::program::NotRun;
 use super::record::{Folder, Network, write};
 use super::rooted::Root;
 use super::telling;
+use super::terminal;
 use super::users;
 use crate::host;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 /// What is to be run, in a file.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Request {
     pub argv: Vec<String>,
     pub user: Option<String>,
@@ -27,6 +31,12 @@ pub(super) struct Request {
     pub working_directory: Option<String>,
     /// Written when all is over: a [`Came`].
     pub answer: PathBuf,
+    /// It is killed after this.
+    #[serde(default)]
+    pub limit: Option<Duration>,
+    /// It gets a terminal of the container's, whose other end goes over the socket that is standard input.
+    #[serde(default)]
+    pub tty: bool,
 }
 
 /// What came of it.
@@ -35,15 +45,14 @@ pub(super) struct Request {
 pub(super) enum Came {
     Ended { exit_code: i64 },
     NotRun { reason: String, exit_code: i64 },
+    TimedOut,
 }
 
 /// The first process. The program's exit code.
 pub(super) fn join(helper: &[&std::ffi::OsStr], folder: &Path, request: &Path) -> u8 {
-    let answer = match read(request) {
-        Ok(read) => read.answer,
-        Err(_) => return 1,
-    };
-    let came = joined(helper, folder, request, &answer);
+    let Ok(asked) = read(request) else { return 1 };
+    let answer = asked.answer.clone();
+    let came = joined(helper, folder, request, &asked);
     let failed = |error: io::Error| Came::NotRun { reason: error.to_string(), exit_code: 126 };
     let came = came.map_or_else(failed, |ended| match refusal(&answer) {
         Some(refused) => refused,
@@ -66,10 +75,10 @@ fn read(path: &Path) -> io::Result<Request> {
     serde_json::from_slice(&std::fs::read(path)?).map_err(io::Error::other)
 }
 
-fn joined(helper: &[&std::ffi::OsStr], folder: &Path, request: &Path, answer: &Path) -> io::Result<Came> {
+fn joined(helper: &[&std::ffi::OsStr], folder: &Path, request: &Path, asked: &Request) -> io::Result<Came> {
     let record = Folder::new(folder).record()?;
     let pid = running(folder)?;
-    File::create(refused_at(answer))?;
+    File::create(refused_at(&asked.answer))?;
     match control_group::join(&record.id) {
         // Without privilege there may be none.
         Err(error) if error.kind() == io::ErrorKind::NotFound && !host::is_real_root() => {}
@@ -78,9 +87,37 @@ fn joined(helper: &[&std::ffi::OsStr], folder: &Path, request: &Path, answer: &P
     setns(File::open(format!("/proc/{pid}/ns/pid"))?, CloneFlags::CLONE_NEWPID)?;
     let mut command = Command::new(helper[0]);
     command.args(&helper[1..]).arg("enter").arg(folder).arg(request);
-    let status = command.status()?;
+    let mut child = command.spawn()?;
+    if let Some(limit) = asked.limit
+        && !ends_within(&child, limit)?
+    {
+        child.kill()?;
+        child.wait()?;
+        return Ok(Came::TimedOut);
+    }
+    let status = child.wait()?;
     let code = status.code().map_or_else(|| 128 + i64::from(status.signal().unwrap_or_default()), i64::from);
     Ok(Came::Ended { exit_code: code })
+}
+
+/// Waits for the end of a child of ours; whether it came in time.
+fn ends_within(child: &Child, limit: Duration) -> io::Result<bool> {
+    let number = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let number = number.ok_or_else(|| io::Error::other("no number of a process"))?;
+    let handle = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty())?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Never shorter than what is left, so that the last look is behind the deadline.
+        let milliseconds = u16::try_from(left.as_millis() + 1).unwrap_or(u16::MAX);
+        let mut watched = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut watched, PollTimeout::from(milliseconds)) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn running(folder: &Path) -> io::Result<u32> {
@@ -123,6 +160,9 @@ fn entered(folder: &Path, request: &Request) -> NotRun {
         let namespaces = kinds.into_iter().map(open).collect::<io::Result<Vec<_>>>()?;
         for (namespace, kind) in namespaces {
             setns(namespace, kind)?;
+        }
+        if request.tty {
+            terminal::take()?;
         }
         let user =
             users::resolve(&Root::open(Path::new("/"))?, request.user.as_ref().unwrap_or(&record.user))?;

@@ -5,6 +5,7 @@
 //! not. It outlives whoever started it; what it needs and what it leaves is in the container's folder. Invariant: nothing
 //! that it makes outlives it but the container's control group, and that goes with the container's removal.
 
+use super::health::Watch;
 use super::network::bring_up_loopback;
 use super::program::{self, NotRun, Program};
 use super::publishing::Published;
@@ -76,8 +77,12 @@ fn kept(store: &Path, folder: &Folder) -> io::Result<()> {
                 ..State::created()
             };
             folder.write_state(&state)?;
+            let check = record.health.clone();
+            // A disk that is full must not take the container's keeper away.
+            let watch = check.and_then(|check| Watch::begin(folder, &record.id, check).ok());
             say(&Said::Started);
             let ended = running.wait()?;
+            drop(watch);
             State {
                 status: Status::Exited,
                 exit_code: ended,

@@ -18,6 +18,7 @@ mod create;
 mod execution;
 mod filesystem;
 mod filter;
+mod health;
 mod helper;
 mod joining;
 mod keeper;
@@ -25,6 +26,7 @@ mod log;
 mod logs;
 mod network;
 mod oci;
+mod processes;
 mod program;
 mod publishing;
 mod record;
@@ -34,14 +36,19 @@ mod signals;
 mod store;
 mod streams;
 mod telling;
+mod terminal;
 pub mod user_namespace;
 mod users;
+mod volumes;
 
 pub use attaching::{Control, Size, Streams};
 pub use containers::Listed;
+pub use execution::{Connection, Execution};
+pub use health::{Health, HealthResult, HealthStatus};
 pub use log::Stream;
 pub use seccomp::check_seccomp;
 pub use store::{Pruned, Receiving, Store, StoredImage};
+pub use volumes::StoredVolume;
 
 use crate::engine::{
     Candidate, CandidateKind, ContainerId, ContainerState, Engine, EngineDescription, ExecResult, ExecSpec,

@@ -3,6 +3,7 @@
 //! Invariant: both appear whole or not at all, and have a version; the state names processes with their start times, so
 //! that a number used again is never taken for the container.
 
+use super::health::Check;
 use crate::host;
 use crate::ports::{Protocol, PublishPort};
 use serde::de::DeserializeOwned;
@@ -70,6 +71,8 @@ pub(super) struct Record {
     pub apparmor: Option<String>,
     #[serde(default)]
     pub limits: RecordedLimits,
+    #[serde(default)]
+    pub health: Option<Check>,
 }
 
 /// What it may take; `None` for as much as there is.

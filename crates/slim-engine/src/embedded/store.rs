@@ -37,7 +37,7 @@ use std::time::Duration;
 type Result<T> = std::result::Result<T, EngineError>;
 
 /// Layers and containers on their way in or out.
-const INCOMING: &str = ".incoming-";
+pub(super) const INCOMING: &str = ".incoming-";
 /// A file that is there from the beginning of a pull to its end, however many runs that takes.
 const RECEIVING: &str = "receiving";
 /// What a pull that was broken off has fetched waits so long for its next run.
@@ -119,7 +119,7 @@ impl Store {
         &self.root
     }
 
-    fn failed(&self, action: impl Into<String>, reason: impl ToString) -> EngineError {
+    pub(super) fn failed(&self, action: impl Into<String>, reason: impl ToString) -> EngineError {
         EngineError::Store { action: action.into(), path: self.root.clone(), reason: reason.to_string() }
     }
 
@@ -136,7 +136,7 @@ impl Store {
         Ok(Held(file))
     }
 
-    fn alone(&self) -> Result<Held> {
+    pub(super) fn alone(&self) -> Result<Held> {
         let file = self.lock_file()?;
         file.lock().map_err(|error| self.failed("lock", error))?;
         Ok(Held(file))
@@ -466,10 +466,12 @@ impl Store {
             let doomed = if name.starts_with(INCOMING) { entry.path() } else { doomed };
             fs::remove_dir_all(doomed).map_err(failed)?;
         }
-        for entry in fs::read_dir(self.root.join("containers")).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_name().to_string_lossy().starts_with(INCOMING) {
-                fs::remove_dir_all(entry.path()).map_err(failed)?;
+        for folder in ["containers", "volumes"] {
+            for entry in fs::read_dir(self.root.join(folder)).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                if entry.file_name().to_string_lossy().starts_with(INCOMING) {
+                    fs::remove_dir_all(entry.path()).map_err(failed)?;
+                }
             }
         }
         Ok(pruned)

@@ -164,6 +164,18 @@ fn what_is_written_for_an_engine_reads_back_as_the_image_that_it_was() {
 }
 
 #[test]
+fn a_docker_archive_of_ours_is_the_same_image_and_no_layout() {
+    let image = image(&tree(), "linux/amd64");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("image.tar");
+    image.write_docker_archive(fs::File::create(&file).unwrap(), &["app:2".parse().unwrap()]).unwrap();
+    let local = open(&file.display().to_string(), None).unwrap();
+    assert_eq!((local.id(), local.names()), (image.id(), &["app:2".to_owned()][..]));
+    assert_eq!(local.tree().unwrap().listing(), &tree().listing());
+    assert!(open(&format!("oci-archive:{}", file.display()), None).is_err());
+}
+
+#[test]
 fn our_own_archive_is_read_as_either_form_and_packed_too() {
     let image = image(&tree(), "linux/amd64");
     let folder = tempfile::tempdir().unwrap();
