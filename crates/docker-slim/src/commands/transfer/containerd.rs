@@ -42,12 +42,13 @@ impl Containerd {
         self.ctr(&format!("export {name} from containerd"), &words).await
     }
 
-    /// Takes in the images of a file.
+    /// Takes in the images of a file, for all platforms that it has.
     ///
     /// # Errors
     /// When containerd does not do it: in its own words.
     pub async fn import(&self, file: &Path, name: &Reference) -> Result<(), Failure> {
-        self.ctr(&format!("import {name} into containerd"), &["import".as_ref(), file.as_os_str()]).await
+        let words = ["import".as_ref(), "--all-platforms".as_ref(), file.as_os_str()];
+        self.ctr(&format!("import {name} into containerd"), &words).await
     }
 
     async fn ctr(&self, action: &str, words: &[&OsStr]) -> Result<(), Failure> {
