@@ -155,10 +155,12 @@ same_bytes() {
     rm -f "$check_directory/body"
 }
 
-# The numeric users of the container's processes whose command line has a word, each once: uids_of WORD
+# The numeric users of the container's processes whose command line has a word, and not another one (a health check's, which
+# is not the container's user), each once: uids_of WORD [BUT]
 # (docker top shows the host's names, which say nothing of the image's.)
 uids_of() {
-    docker top "$container" -eo pid,uid,args 2>/dev/null | awk -v word="$1" 'NR > 1 && index($0, word) { print $2 }' |
+    docker top "$container" -eo pid,uid,args 2>/dev/null |
+        awk -v word="$1" -v but="${2:-}" 'NR > 1 && index($0, word) && (but == "" || !index($0, but)) { print $2 }' |
         sort -nu | paste -sd ' ' || true
 }
 

@@ -1,7 +1,9 @@
 //! System calls that libc and language runtimes try first and do without when the kernel does not know them.
 //!
 //! Those that the program did not need are answered with ENOSYS, as a kernel that lacks them does. The default, EPERM,
-//! makes callers give up instead of falling back: glibc's `pthread_create` fails when clone3 says EPERM.
+//! makes callers give up instead of falling back: glibc's `pthread_create` fails when clone3 says EPERM. That holds where
+//! the calls that are made instead are refused as well: it is those that a repair finds then, clone and not clone3, whose
+//! flags no filter can read.
 
 /// One call with what its callers do on ENOSYS.
 pub(crate) struct Fallback {
@@ -31,8 +33,8 @@ pub(crate) const FALLBACKS: &[Fallback] = &[
     row("close_range", &["close"]),
     row("copy_file_range", &["read", "write", "sendfile"]),
     row("epoll_pwait2", &["epoll_pwait", "epoll_wait"]),
-    row("faccessat2", &["faccessat", "access"]),
-    row("fchmodat2", &["fchmodat", "fchmod"]),
+    row("faccessat2", &["faccessat"]),
+    row("fchmodat2", &["fchmodat", "fchmod", "chmod"]),
     row("fspick", &[]),
     row_32("futex_time64", &["futex"]),
     row("futex_waitv", &["futex"]),

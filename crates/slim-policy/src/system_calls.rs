@@ -5,6 +5,7 @@
 //! exactly what was observed, what runtimes need and what every program needs; each mode allows what the one before does.
 
 use crate::arguments::restriction;
+use crate::dangerous::is_dangerous;
 use crate::engine_default::{allowed_by_default, default_calls, exists};
 use crate::fallback::{FALLBACKS, SAME_PURPOSE};
 use crate::inputs::{EngineFilter, Inputs};
@@ -16,10 +17,12 @@ use crate::seen::Seen;
 use slim_trace::{Abi, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the program cannot do without although no trace shows it: the kernel's own returns from signals and sleeps, the
-/// end of a process, and the calls that the vDSO makes when its clock source cannot be read in user space.
-pub(crate) const ALWAYS: [&str; 8] = [
+/// What no program can do without although its trace need not show it: the exec that makes a process the program, whatever
+/// the runtime; the kernel's own returns from signals and sleeps; the end of a process; and the calls that the vDSO makes
+/// when its clock source cannot be read in user space.
+pub(crate) const ALWAYS: [&str; 9] = [
     "clock_gettime",
+    "execve",
     "exit",
     "exit_group",
     "getcpu",
@@ -141,13 +144,15 @@ fn add_relatives(reasons: &mut Reasons, seen: &Seen, architecture: Architecture,
     }
 }
 
-/// All that the kept programs can do, bounded by what Docker allows every container; where that is not known, the bound.
+/// All that the kept programs can do, bounded by what Docker allows every container; where that is not known, the bound, but
+/// for what is feared: that needs a reason of the program's own.
 fn add_possible(reasons: &mut Reasons, seen: &Seen, architecture: Architecture, inputs: &Inputs) {
     let may =
         |call: &str| allowed_by_default(call) && exists(call, architecture) && !seen.only_ever_refused(call);
     let Some(possible) = &inputs.possible else {
-        for call in
-            default_calls().filter(|call| may(call) && !reasons.contains_key(*call)).collect::<Vec<_>>()
+        for call in default_calls()
+            .filter(|call| may(call) && !is_dangerous(call) && !reasons.contains_key(*call))
+            .collect::<Vec<_>>()
         {
             reasons.entry(call.to_owned()).or_default().insert(Because::EngineDefault);
         }

@@ -62,7 +62,7 @@ fn nothing_that_changes_mounts_or_namespaces_is_allowed_because_of_the_runtime()
     assert!(allowed.contains("ioprio_set"), "other calls of a runtime under its filter are");
     let strict = Inputs { mode: Mode::Strict, ..inputs };
     assert!(
-        decide(&trace, &strict).allows("statx").is_none(),
+        decide(&trace, &strict).allows("close_range").is_none(),
         "a known runtime was seen to start without it"
     );
 }
@@ -229,14 +229,43 @@ fn app(made: &[&str]) -> Trace {
 
 #[test]
 fn strict_is_exactly_what_was_observed_and_what_runtimes_and_every_program_need() {
+    let runtime: BTreeSet<String> = runtime_calls().keys().map(ToString::to_string).collect();
+    let always: BTreeSet<String> = always_needed().iter().map(ToString::to_string).collect();
+    assert!(runtime.len() <= 30 && MOST_RUNTIME_CALLS == 30, "{}: {runtime:?}", runtime.len());
+    assert!(runtime.is_disjoint(&always));
     for made in [&["read", "listen", "vfork", "clone3"][..], &[], &["mount", "ptrace", "statx", "open"]] {
-        let strict = allowed(&app(made), &Inputs { mode: Mode::Strict, ..Inputs::new("app") });
-        let mut expected: BTreeSet<String> = made.iter().map(ToString::to_string).collect();
-        let runtime: BTreeSet<String> = runtime_calls().keys().map(ToString::to_string).collect();
-        assert!(runtime.len() <= MOST_RUNTIME_CALLS);
-        expected.extend(runtime);
-        expected.extend(always_needed().iter().map(ToString::to_string));
+        let mut trace = app(made);
+        // What is seen of a known runtime changes nothing: it varies from run to run, and the sets have it all.
+        trace.processes.push(process(None, Phase::Runtime));
+        trace.system_calls.push(calls(1, Phase::Runtime, &["mount", "pivot_root"], &[]));
+        trace.system_calls.push(calls(1, Phase::RuntimeFiltered, &["close_range", "getpid", "setuid"], &[]));
+        let strict = allowed(&trace, &Inputs { mode: Mode::Strict, ..Inputs::new("app") });
+        let observed = made.iter().map(ToString::to_string).collect();
+        let expected =
+            [observed, runtime.clone(), always.clone()].into_iter().flatten().collect::<BTreeSet<_>>();
         assert_eq!(strict, expected);
+    }
+}
+
+#[test]
+fn what_an_init_needs_is_presumed_and_what_youki_needs_is_allowed_where_it_was_seen() {
+    let of = |trace: &Trace, mode| decide(trace, &Inputs { mode, ..Inputs::new("app") });
+    let names = |policy: &slim_policy::Policy, name: &str| {
+        let of_it =
+            |because: &Because| matches!(because, Because::RuntimeSet { runtime, .. } if runtime == name);
+        policy.allowed.iter().filter(|allowed| allowed.because.iter().any(of_it)).count()
+    };
+    let plain = app(&["read"]);
+    assert_eq!(names(&of(&plain, Mode::Strict), "docker-init"), 0);
+    assert!(names(&of(&plain, Mode::Balanced), "docker-init") > 10);
+    assert_eq!(names(&of(&plain, Mode::Balanced), "youki"), 0);
+    let mut under_youki = app(&["read"]);
+    under_youki.processes.push(process(None, Phase::Runtime));
+    under_youki.system_calls.push(calls(1, Phase::RuntimeFiltered, &["accept4", "execve", "sendmsg"], &[]));
+    for call in ["accept4", "sendmsg"] {
+        assert!(of(&plain, Mode::Strict).allows(call).is_none());
+        let strict = of(&under_youki, Mode::Strict);
+        assert_eq!(strict.allows(call).unwrap().because, [Because::RuntimeSeen].into(), "{call}");
     }
 }
 
@@ -274,6 +303,13 @@ fn broad_is_what_the_programs_can_do_as_far_as_docker_allows_it() {
     }
     let unknown = decide(&app(&["read"]), &Inputs { possible: None, ..inputs });
     assert!(unknown.allows("sync").is_some() && unknown.allows("mount").is_none());
+    assert!(
+        unknown.allows("ptrace").is_none(),
+        "Docker allows it, and nobody knows that the program can do it"
+    );
+    let traces =
+        decide(&app(&["ptrace"]), &Inputs { mode: Mode::Broad, possible: None, ..Inputs::new("app") });
+    assert!(traces.allows("ptrace").is_some(), "it was seen to");
 }
 
 #[test]
@@ -321,12 +357,12 @@ fn a_repaired_call_is_allowed_with_its_round_and_its_usual_condition() {
     let mut trace = Trace::empty("sha256:0");
     trace.processes = vec![process(Some("/app"), Phase::Startup)];
     trace.system_calls = vec![calls(0, Phase::Startup, &["read"], &[])];
-    let repaired = [("personality".to_owned(), 2), ("statx".to_owned(), 1)].into();
+    let repaired = [("personality".to_owned(), 2), ("renameat2".to_owned(), 1)].into();
     let policy = decide(&trace, &Inputs { repaired, ..Inputs::new("app") });
     let of = |call: &str| policy.allowed.iter().find(|allowed| allowed.system_call == call).unwrap();
-    assert_eq!(of("statx").because, [Because::Repaired { round: 1 }].into());
+    assert_eq!(of("renameat2").because, [Because::Repaired { round: 1 }].into());
     assert_eq!(of("personality").condition, Some(Condition::UsualPersonalities));
-    assert!(policy.refused.iter().all(|refused| refused.system_call != "statx"));
+    assert!(policy.refused.iter().all(|refused| refused.system_call != "renameat2"));
     let profile = String::from_utf8(policy.seccomp_json()).unwrap();
     assert!(profile.contains("repaired in round 1"), "{profile}");
 }

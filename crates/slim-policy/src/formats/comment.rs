@@ -2,7 +2,7 @@
 
 use crate::policy::{Because, RefusedBecause};
 use slim_trace::{Phase, TracedPath};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many programs a comment names before it only counts.
 const PROGRAMS_NAMED: usize = 6;
@@ -13,7 +13,8 @@ pub(crate) fn allow_comment(because: &BTreeSet<Because>) -> String {
     let mut when: BTreeSet<Phase> = BTreeSet::new();
     let mut unknown = false;
     let mut fallbacks = Vec::new();
-    let mut runtimes = Vec::new();
+    let mut runtimes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut runtime_seen = false;
     let mut always = false;
     let mut presumed = Vec::new();
     let mut repaired = None;
@@ -29,8 +30,8 @@ pub(crate) fn allow_comment(because: &BTreeSet<Because>) -> String {
                 when.extend(phases);
             }
             Because::Fallback { of } => fallbacks.push(of.as_str()),
-            Because::RuntimeSeen => runtimes.push("the runtime as seen here".to_owned()),
-            Because::RuntimeSet { runtime, version } => runtimes.push(format!("{runtime} {version}")),
+            Because::RuntimeSeen => runtime_seen = true,
+            Because::RuntimeSet { runtime, version } => runtimes.entry(runtime).or_default().push(version),
             Because::Always => always = true,
             Because::Relative { of: Some(of), reason } => presumed.push(format!("{reason} (as {of} shows)")),
             Because::Relative { of: None, reason } => presumed.push((*reason).to_owned()),
@@ -53,8 +54,11 @@ pub(crate) fn allow_comment(because: &BTreeSet<Because>) -> String {
     if !fallbacks.is_empty() {
         parts.push(format!("stands in for {}", fallbacks.join(", ")));
     }
-    if !runtimes.is_empty() {
-        parts.push(format!("needed to start: {}", runtimes.join(", ")));
+    if runtime_seen || !runtimes.is_empty() {
+        let seen = runtime_seen.then(|| "the runtime as seen here".to_owned());
+        let named =
+            seen.into_iter().chain(runtimes.into_iter().map(|(name, versions)| in_versions(name, versions)));
+        parts.push(format!("needed to start: {}", named.collect::<Vec<_>>().join(", ")));
     }
     if !presumed.is_empty() {
         parts.push(format!("presumed: {}", presumed.join(", ")));
@@ -66,9 +70,17 @@ pub(crate) fn allow_comment(because: &BTreeSet<Because>) -> String {
         parts.push("made by docker-slim launch".to_owned());
     }
     if always {
-        parts.push("needed by every program: kernel and vDSO".to_owned());
+        parts.push("needed by every program: its exec, kernel and vDSO".to_owned());
     }
     parts.join("; ")
+}
+
+/// `runc 1.1.5/1.1.15/1.3.6`, by number.
+fn in_versions(runtime: &str, mut versions: Vec<&str>) -> String {
+    let numbers =
+        |version: &str| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>();
+    versions.sort_by_key(|version| numbers(version));
+    format!("{runtime} {}", versions.join("/"))
 }
 
 /// ` (startup, exercise)`.

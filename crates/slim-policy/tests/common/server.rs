@@ -30,7 +30,7 @@ pub fn server() -> (Trace, Inputs) {
     trace.processes[1].interpreter = Some(TracedPath::new("/lib64/ld-linux-x86-64.so.2"));
     trace.system_calls = vec![
         calls(0, Phase::Runtime, &["mount", "pivot_root", "setns", "umount2", "unshare"], &[]),
-        calls(0, Phase::RuntimeFiltered, &["execve", "setuid", "mount", "statx"], &[]),
+        calls(0, Phase::RuntimeFiltered, &["execve", "setuid", "mount", "close_range"], &[]),
         calls(
             1,
             Phase::Startup,
