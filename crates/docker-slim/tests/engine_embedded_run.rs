@@ -194,6 +194,56 @@ fn a_terminal_is_the_containers_while_it_runs() {
 }
 
 #[test]
+fn a_command_has_a_terminal_of_the_containers_while_it_runs() {
+    let embedded = Embedded::with_image(&web_server());
+    let id = embedded.create(Overrides::default());
+    embedded.now(embedded.engine.start(&id));
+    let script = "trap 'echo interrupted' INT; busybox tty; busybox stty size; echo $TERM; echo typed?; read line; \
+                  echo \"got $line\"; while ! busybox stty size | grep -q '44 99'; do busybox usleep 20000; done; echo larger; \
+                  while ! read next; do :; done; echo \"then $next\"; exit 9";
+    let mut terminal =
+        InTerminal::of(embedded.slim(&["exec", "-it", "--user=web", id.as_str(), "sh", "-c", script]));
+    let before = rustix::termios::tcgetattr(&terminal.slave).unwrap();
+    terminal.expect("/dev/pts/0\r\n33 77\r\nxterm\r\ntyped?");
+    terminal.press("some words\r");
+    terminal.expect("got some words");
+    let size = rustix::termios::Winsize { ws_row: 44, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&terminal.master, size).unwrap();
+    common::signal(&terminal.child, "WINCH");
+    terminal.expect("larger");
+    // Ctrl-C goes to the command in the container, not to docker-slim.
+    terminal.press("\x03");
+    terminal.expect("interrupted");
+    terminal.press("more\r");
+    terminal.expect("then more");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(9));
+    let after = rustix::termios::tcgetattr(&terminal.slave).unwrap();
+    assert_eq!(
+        (before.local_modes, before.input_modes, before.output_modes),
+        (after.local_modes, after.input_modes, after.output_modes),
+        "the terminal is as it was"
+    );
+    // Without one, what a command writes comes as it writes it, and its input is handed on.
+    let mut child = embedded
+        .slim(&["exec", "-i", id.as_str(), "sh", "-c", "echo ready; read word; echo \"$word\" >&2; exit 4"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    assert_eq!(&ready, b"ready\n");
+    child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
+    let finished = common::Finished::of(child.wait_with_output().unwrap());
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(4), "word\n"));
+    let refused = embedded.slim(&["exec", "-t", id.as_str(), "/no/such/program"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("No such file"), "{refused:?}");
+    embedded.now(embedded.engine.remove(&id, true));
+    embedded.expect_nothing();
+}
+
+#[test]
 fn limits_are_those_of_the_control_group() {
     let embedded = Embedded::with_image(&web_server());
     let spec = ContainerSpec {

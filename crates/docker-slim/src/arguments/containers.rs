@@ -62,12 +62,15 @@ pub struct ExecArguments {
     /// Working folder.
     #[arg(short, long, value_name = "PATH")]
     pub workdir: Option<String>,
-    /// Hand standard input on: all of it, before the command's output is shown.
+    /// Hand standard input on.
     #[arg(short, long)]
     pub interactive: bool,
+    /// Give the command a terminal, of this one's size; with -i every key is the command's.
+    #[arg(short, long)]
+    pub tty: bool,
     /// Name, id or beginning of an id.
     pub container: String,
-    /// The command. What it writes is shown when it has ended, the last MiB of each stream.
+    /// The command. Its exit code is ours.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
 }

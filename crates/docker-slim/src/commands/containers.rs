@@ -1,16 +1,21 @@
 //! `docker-slim ps`, `logs`, `start`, `exec`, `stop`, `rm`: the containers of the embedded engine.
 
+use super::foreground;
 use crate::arguments::{
     EngineName, ExecArguments, GlobalArguments, LogsArguments, OutputFormat, PsArguments, RmArguments,
     StartArguments, StopArguments,
 };
+use crate::console::{self, RawTerminal};
 use crate::failure::Failure;
 use crate::settings;
 use slim_build::BuildError;
-use slim_engine::embedded::{Listed, Stream};
+use slim_engine::embedded::{Listed, Size, Stream};
 use slim_engine::{EmbeddedEngine, Engine, EngineError, ExecSpec};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::{Duration, SystemTime};
+
+/// So long what a command wrote last is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Does work with the embedded engine on an async runtime. `command`: what Docker calls it.
 pub fn with_embedded<T>(
@@ -140,25 +145,35 @@ pub fn start(global: &GlobalArguments, arguments: &StartArguments) -> Result<(),
 
 /// `exec`: the command's exit code is ours.
 pub fn execute(global: &GlobalArguments, arguments: &ExecArguments) -> Result<(), Failure> {
-    let mut input = Vec::new();
-    if arguments.interactive {
-        let read = std::io::stdin().lock().read_to_end(&mut input);
-        read.map_err(|error| Failure::usage(format!("read standard input: {error}")))?;
+    let (has_input, tty) = (arguments.interactive, arguments.tty);
+    if has_input && tty && !console::is_there() {
+        return Err(Failure::usage("hand a terminal on: standard input is none")
+            .with_hint("leave -t away where input is piped"));
     }
+    let term = tty.then(|| "TERM=xterm".to_owned());
     let command = ExecSpec {
         argv: arguments.command.clone(),
         user: arguments.user.clone(),
-        env: arguments.env.clone(),
+        env: term.into_iter().chain(arguments.env.iter().cloned()).collect(),
         working_directory: arguments.workdir.clone(),
-        stdin: Some(input).filter(|_| arguments.interactive),
+        stdin: None,
     };
     let ended = with_embedded(global, "exec", async |engine| {
         let id = engine.find_container(&arguments.container).await.map_err(failed)?;
-        engine.exec(&id, &command).await.map_err(failed)
+        let size = tty.then(|| console::size().unwrap_or(Size { rows: 24, columns: 80 }));
+        let begun = engine.exec_streams(&id, &command, has_input, size).await;
+        let (streams, running) = begun.map_err(failed)?;
+        // From here on every key is the command's.
+        let _raw = if tty && has_input { RawTerminal::take().ok() } else { None };
+        let copies = foreground::hand_on(streams);
+        let ended = running.wait().await;
+        for copy in copies {
+            // A process that the command left behind may hold its streams open for ever.
+            let _ = tokio::time::timeout(LAST_WORDS, copy).await;
+        }
+        ended.map_err(failed)
     })?;
-    hand_on(Stream::Output, &ended.stdout);
-    hand_on(Stream::Errors, &ended.stderr);
-    match ended.exit_code {
+    match ended {
         0 => Ok(()),
         code => Err(Failure::silent(u8::try_from(code).unwrap_or(u8::MAX))),
     }

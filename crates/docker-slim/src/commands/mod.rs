@@ -12,6 +12,7 @@ mod difference;
 mod documentation;
 mod explain;
 mod fat_image;
+mod foreground;
 mod harden;
 mod images;
 mod launch;

@@ -1,6 +1,7 @@
 //! `docker-slim run`: a container of the embedded engine, in the foreground or detached.
 
 use super::containers::{failed, with_embedded};
+use super::foreground::hand_on;
 use super::transfer::{Destination, Source, Transfer, no_form};
 use super::with_registry::Bars;
 use crate::arguments::{GlobalArguments, PullPolicy, RunArguments};
@@ -9,19 +10,15 @@ use crate::failure::Failure;
 use crate::outside::Outside;
 use crate::settings::{self, Selected, is_id};
 use slim_build::{BuildError, Person};
-use slim_engine::embedded::{Control, Streams};
 use slim_engine::{ContainerId, ContainerSpec, EmbeddedEngine, Engine, EngineError};
 use slim_image::Location;
 use slim_image::location::{EngineKind, LocationError};
+use slim_image::packing::Scratch;
 use slim_image::reference::ReferenceError;
 use slim_registry::{Client, ClientSettings};
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 
 /// `docker stop`'s own.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -105,7 +102,7 @@ async fn image(
     let transfer = Transfer {
         client: Client::new(client),
         selected: Selected::default(),
-        scratch: engine.store().path().to_owned(),
+        scratch: Scratch { folder: engine.store().path().to_owned(), limit: global.unpack_limit },
         bars: &bars,
         outside,
     };
@@ -142,38 +139,4 @@ async fn in_foreground(
         let _ = copy.await;
     }
     ended
-}
-
-/// Connects the container's streams with ours; what is to be waited for.
-fn hand_on(streams: Streams) -> Vec<JoinHandle<()>> {
-    let Streams { input, output, errors, control } = streams;
-    if let Some(input) = input {
-        // It may wait for a person long after the container has ended: nobody waits for it.
-        std::thread::spawn(move || copy(io::stdin().as_fd().try_clone_to_owned(), input));
-    }
-    tokio::spawn(follow_size(control));
-    let to_output = io::stdout().as_fd().try_clone_to_owned();
-    let to_errors = io::stderr().as_fd().try_clone_to_owned();
-    let mut copies =
-        vec![tokio::task::spawn_blocking(move || to_output.map_or((), |to| copy(Ok(output), to)))];
-    if let Some(errors) = errors {
-        copies.push(tokio::task::spawn_blocking(move || to_errors.map_or((), |to| copy(Ok(errors), to))));
-    }
-    copies
-}
-
-/// Either side may hang up at any time.
-fn copy(from: io::Result<OwnedFd>, to: OwnedFd) {
-    if let Ok(from) = from {
-        let _ = io::copy(&mut File::from(from), &mut File::from(to));
-    }
-}
-
-async fn follow_size(control: Control) {
-    let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
-    while changes.recv().await.is_some() {
-        if let Some(size) = console::size() {
-            control.resize(size);
-        }
-    }
 }

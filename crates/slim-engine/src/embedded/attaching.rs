@@ -48,16 +48,40 @@ pub struct Streams {
     pub control: Control,
 }
 
-/// What else can be said to an attached container.
+/// What else can be said to an attached container, or to a command in one.
 #[derive(Debug)]
-pub struct Control(OwnedFd);
+pub struct Control(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// To the keeper, which has the terminal.
+    Socket(OwnedFd),
+    /// The terminal's master is here.
+    Master(OwnedFd),
+    /// There is no terminal.
+    Nothing,
+}
 
 impl Control {
     /// Gives the container's terminal another size. One that has ended is no error.
     pub fn resize(&self, size: Size) {
-        let text = serde_json::to_vec(&size).unwrap_or_default();
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        let _ = nix::sys::socket::send(self.0.as_raw_fd(), &text, flags);
+        match &self.0 {
+            Kind::Socket(socket) => {
+                let text = serde_json::to_vec(&size).unwrap_or_default();
+                let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+                let _ = nix::sys::socket::send(socket.as_raw_fd(), &text, flags);
+            }
+            Kind::Master(master) => super::streams::resize(master, size),
+            Kind::Nothing => {}
+        }
+    }
+
+    pub(super) fn of_master(master: OwnedFd) -> Self {
+        Self(Kind::Master(master))
+    }
+
+    pub(super) fn of_nothing() -> Self {
+        Self(Kind::Nothing)
     }
 }
 
@@ -101,7 +125,7 @@ fn streams(has_input: bool, tty: bool, size: Option<Size>) -> io::Result<(Stream
         input: input.map(OwnedFd::from),
         output: output.into(),
         errors: errors.map(OwnedFd::from),
-        control: Control(ours),
+        control: Control(Kind::Socket(ours)),
     };
     Ok((streams, theirs))
 }

@@ -2,7 +2,9 @@
 //! groups and its process name space, which only its children are in; the second enters the other name spaces and becomes
 //! the command.
 
+use super::attaching::Size;
 use super::control_group;
+use super::exec_terminal;
 use super::keeper;
 use super::program::NotRun;
 use super::record::{Folder, Network, write};
@@ -25,6 +27,9 @@ pub(super) struct Request {
     pub user: Option<String>,
     pub env: Vec<String>,
     pub working_directory: Option<String>,
+    /// Of the terminal that it is to have; standard input is a socket for that until then.
+    #[serde(default)]
+    pub terminal: Option<Size>,
     /// Written when all is over: a [`Came`].
     pub answer: PathBuf,
 }
@@ -130,6 +135,10 @@ fn entered(folder: &Path, request: &Request) -> NotRun {
             .map_err(|not_run| io::Error::other(not_run.reason))?;
         if let Some(directory) = &request.working_directory {
             program.working_directory.clone_from(directory);
+        }
+        if let Some(size) = request.terminal {
+            exec_terminal::become_ours(size)
+                .map_err(|error| io::Error::new(error.kind(), format!("make a terminal: {error}")))?;
         }
         io::Result::Ok(program)
     })();

@@ -15,6 +15,7 @@ mod containers;
 mod control_group;
 mod copying;
 mod create;
+mod exec_terminal;
 mod execution;
 mod filesystem;
 mod filter;
@@ -39,6 +40,7 @@ mod users;
 
 pub use attaching::{Control, Size, Streams};
 pub use containers::Listed;
+pub use execution::Execution;
 pub use log::Stream;
 pub use seccomp::check_seccomp;
 pub use store::{Pruned, Receiving, Store, StoredImage};

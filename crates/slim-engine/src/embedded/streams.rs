@@ -58,7 +58,7 @@ impl Client {
 }
 
 /// One message with its descriptors; nothing at the other side's end.
-fn message(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+pub(super) fn message(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut text = vec![0; 4096];
     let mut space = nix::cmsg_space!([std::os::fd::RawFd; 3]);
     let mut parts = [IoSliceMut::new(&mut text)];
@@ -214,7 +214,7 @@ fn follow_size(master: &OwnedFd, socket: OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-fn resize(master: &OwnedFd, size: Size) {
+pub(super) fn resize(master: impl AsFd, size: Size) {
     let size =
         rustix::termios::Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     // A terminal that is gone needs no size.
