@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use slim_fuzz::{Jail, READ_LIMIT, drain, with_checksums};
 use slim_image::location::{Form, Stored};
+use slim_image::packing::Scratch;
 use slim_image::{ImageTree, Layout, LocalImage, Selector, import_archive, validate};
 use std::fs::File;
 use std::io::Cursor;
@@ -16,8 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
     drop(validate(Cursor::new(&tar)));
     for form in [Form::AnyArchive, Form::DockerArchive, Form::OciArchive] {
         let stored = Stored { form, path: path.clone(), selector: Selector::Only };
-        let Ok(image) = LocalImage::open(&stored, None, jail.scratch()) else { continue };
-        let image = image.with_limit(READ_LIMIT);
+        let Ok(image) = LocalImage::open(&stored, None, Scratch { folder: jail.scratch().into(), limit: READ_LIMIT }) else { continue };
         for number in 0..image.layer_count() {
             if let Ok(layer) = image.layer(number) {
                 drain(layer);

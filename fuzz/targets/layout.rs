@@ -6,6 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use slim_fuzz::{Jail, READ_LIMIT, drain, parts, with_checksums};
 use slim_image::location::{Form, Stored};
+use slim_image::packing::Scratch;
 use slim_image::{Descriptor, Digest, ImageTree, Layout, LocalImage, Selector};
 use std::fs;
 
@@ -21,8 +22,7 @@ fn described(bytes: &[u8]) -> String {
 }
 
 fn use_it(stored: &Stored, jail: &Jail) {
-    let Ok(image) = LocalImage::open(stored, None, jail.scratch()) else { return };
-    let image = image.with_limit(READ_LIMIT);
+    let Ok(image) = LocalImage::open(stored, None, Scratch { folder: jail.scratch().into(), limit: READ_LIMIT }) else { return };
     drop(image.write_archive(std::io::sink(), &[]));
     let Ok(tree) = image.tree() else { return };
     for (path, _) in tree.listing().iter().take(64) {

@@ -7,6 +7,7 @@ use crate::pipeline::leaving_nothing;
 use crate::progress::{Progress, Story};
 use crate::state::ImageState;
 use slim_engine::{Engine, Run};
+use slim_image::packing::Scratch;
 use slim_image::{ImageTree, LocalImage, SavedTree, Stored, TreeDifference, difference};
 use std::path::PathBuf;
 
@@ -28,6 +29,8 @@ pub struct Reading {
     pub local_layers: bool,
     /// Folder that holds `.images`, where listings of images may be cached.
     pub state_path: PathBuf,
+    /// Bytes that an image in files may unpack to.
+    pub unpack_limit: u64,
     /// Whose leftovers these are.
     pub run: Run,
 }
@@ -51,12 +54,12 @@ pub async fn compare_images(
     leaving_nothing(engine, &reading.run, &Story::new(progress), person, work).await
 }
 
-/// The same of two archives, without an engine.
+/// The same of two archives, without an engine; each may unpack to `limit` bytes.
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub fn compare_archives(before: &Stored, after: &Stored) -> Result<TreeDifference, BuildError> {
-    let (before, after) = (tree(before)?, tree(after)?);
+pub fn compare_archives(before: &Stored, after: &Stored, limit: u64) -> Result<TreeDifference, BuildError> {
+    let (before, after) = (tree(before, limit)?, tree(after, limit)?);
     difference::compare(&before, &after).map_err(|error| BuildError::Files(error.to_string()))
 }
 
@@ -78,8 +81,8 @@ impl Opened {
         let reference = match source {
             TreeSource::Image(reference) => reference,
             TreeSource::Stored(stored) => {
-                let stored = stored.clone();
-                return Ok(Self::Saved(Box::new(blocking(move || tree(&stored)).await?)));
+                let (stored, limit) = (stored.clone(), reading.unpack_limit);
+                return Ok(Self::Saved(Box::new(blocking(move || tree(&stored, limit)).await?)));
             }
         };
         let source = engine.inspect_image(reference).await?;
@@ -98,8 +101,9 @@ impl Opened {
     }
 }
 
-fn tree(stored: &Stored) -> Result<SavedTree, BuildError> {
-    let image = LocalImage::open(stored, None, &std::env::temp_dir())
-        .map_err(|error| BuildError::Image(error.to_string()))?;
+fn tree(stored: &Stored, limit: u64) -> Result<SavedTree, BuildError> {
+    let scratch = Scratch { folder: std::env::temp_dir(), limit };
+    let image =
+        LocalImage::open(stored, None, scratch).map_err(|error| BuildError::Image(error.to_string()))?;
     image.tree().map_err(|error| BuildError::Image(format!("read {stored}: failed to {error}")))
 }

@@ -42,9 +42,8 @@ async fn bring(
     files: &FatFiles,
     stage: &Running<'_>,
 ) -> Result<SourceImage, BuildError> {
-    let id = files.image.id().to_string();
     let temporary = settings.run.temporary_reference("fat");
-    let mut source = if engine.image_exists(&id).await? {
+    let mut source = if let Some(id) = held_as(engine, files).await? {
         let held = engine.inspect_image(&id).await?;
         // Whoever has it named may take that name away meanwhile; an image without any would go with ours.
         if !held.tags.is_empty() {
@@ -61,7 +60,18 @@ async fn bring(
         engine.inspect_image(&temporary).await?
     };
     source.tags.retain(|name| !name.starts_with(TEMPORARY_REPOSITORY));
-    source.reference.clone_from(files.name.as_ref().unwrap_or(&id));
+    source.reference = files.name.clone().unwrap_or_else(|| source.id.to_string());
     source.tags.extend(files.name.clone());
     Ok(source)
+}
+
+/// The id that the engine knows the image by, if it has it: Docker's own store goes by the configuration's digest,
+/// containerd's, which Docker may use, by the manifest's.
+async fn held_as(engine: &dyn Engine, files: &FatFiles) -> Result<Option<String>, BuildError> {
+    for id in [Some(files.image.id()), files.image.manifest_digest()].into_iter().flatten() {
+        if engine.image_exists(&id.to_string()).await? {
+            return Ok(Some(id.to_string()));
+        }
+    }
+    Ok(None)
 }

@@ -7,16 +7,27 @@ use crate::settings::Settings;
 use crate::state::{ImageState, write_whole};
 use slim_engine::{CollectorSpec, ContainerId, Engine, Run};
 use slim_image::collector::Client;
-use slim_image::{ImagePath, ImageTree, Listing, OverlayTree, SourceImage};
+use slim_image::preserve::SharedTree;
+use slim_image::{ImagePath, ImageTree, Listing, OverlayTree, SavedTree, SourceImage};
 use slim_keep::{Level, Ownership, Packages};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 
 /// The fat image's tree.
 pub struct Files {
     origin: Origin,
     ownership: Arc<Ownership>,
+    /// Once it was asked for.
+    apart: Option<Apart>,
+}
+
+/// The image's layers, each by itself, the base first, and put over one another.
+#[derive(Clone)]
+pub struct Apart {
+    pub merged: SharedTree,
+    pub layers: Vec<SharedTree>,
 }
 
 /// Where the files are read from.
@@ -73,7 +84,7 @@ impl Files {
             Some(tree) => Origin::Layers(Arc::new(tree)),
             None => from_collector(engine, binary, run, source, cache).await?,
         };
-        Ok(Self { origin, ownership: Arc::default() })
+        Ok(Self { origin, ownership: Arc::default(), apart: None })
     }
 
     /// The tree.
@@ -92,6 +103,26 @@ impl Files {
             Origin::Layers(tree) => Some(Arc::clone(tree)),
             Origin::Collector { .. } => None,
         }
+    }
+
+    /// The layers. An engine that does not have them as directories of this machine saves the image for that.
+    ///
+    /// # Errors
+    /// When a layer cannot be read, or the engine does not save the image.
+    pub async fn apart(
+        &mut self,
+        engine: &dyn Engine,
+        settings: &Settings,
+        source: &SourceImage,
+    ) -> Result<Apart, BuildError> {
+        if let Some(apart) = &self.apart {
+            return Ok(apart.clone());
+        }
+        let apart = match self.in_place() {
+            Some(tree) => blocking(move || in_directories(tree)).await?,
+            None => saved(engine, &settings.state_path, source).await?,
+        };
+        Ok(self.apart.insert(apart).clone())
     }
 
     /// How many files, directories and links the fat image holds.
@@ -142,6 +173,31 @@ async fn from_layers(engine: &dyn Engine, source: &SourceImage) -> Result<Option
             tracing::warn!("the image is read through a container: failed to {error}");
         }
         Ok(tree.ok())
+    })
+    .await
+}
+
+fn in_directories(tree: Arc<OverlayTree>) -> Result<Apart, BuildError> {
+    let layers = tree.layers().map_err(|error| BuildError::Files(error.to_string()))?;
+    let layers = layers.into_iter().map(|layer| Arc::new(layer) as SharedTree).collect();
+    Ok(Apart { merged: tree, layers })
+}
+
+/// The layers out of an archive, in an unnamed file.
+async fn saved(engine: &dyn Engine, folder: &Path, source: &SourceImage) -> Result<Apart, BuildError> {
+    let failed =
+        |source| BuildError::State { action: "save the fat image below", path: folder.to_owned(), source };
+    let file = tempfile::tempfile_in(folder).map_err(failed)?;
+    let mut output = tokio::fs::File::from_std(file.try_clone().map_err(failed)?);
+    let mut archive = engine.save_image(&source.id.to_string()).await?;
+    tokio::io::copy(&mut archive, &mut output).await.map_err(failed)?;
+    output.flush().await.map_err(failed)?;
+    let folder = folder.to_owned();
+    blocking(move || {
+        let tree = SavedTree::open(file, &folder).map_err(|error| BuildError::Files(error.to_string()))?;
+        let layers = tree.layers().map_err(|error| BuildError::Files(error.to_string()))?;
+        let layers = layers.into_iter().map(|layer| Arc::new(layer) as SharedTree).collect();
+        Ok(Apart { merged: Arc::new(tree), layers })
     })
     .await
 }

@@ -4,7 +4,7 @@
 //! is complete in the engine.
 
 use crate::error::{BuildError, blocking};
-use crate::files::Files;
+use crate::files::{Apart, Files};
 use crate::launch::Launched;
 use crate::progress::Running;
 use crate::seen::Seen;
@@ -12,7 +12,7 @@ use crate::settings::{Layers, Output, Settings};
 use crate::stream;
 use slim_engine::Engine;
 use slim_image::layer::{LayerError, write_layer};
-use slim_image::preserve::{Preserved, SharedTree, preserve};
+use slim_image::preserve::{Preserved, preserve};
 use slim_image::{Digest, ImagePath, Layer, LayerEntry, Reference, SlimImage, SourceImage};
 use slim_keep::{Base, KeepSet, Origin};
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 /// The slim image in the engine, under a temporary name.
 pub struct Loaded {
+    /// What the engine knows it by.
     pub id: String,
     /// Bytes, as the engine counts them.
     pub size: u64,
@@ -46,19 +47,24 @@ pub struct Slim {
 /// # Errors
 /// When a file of the fat image cannot be read, or the disk is full.
 pub async fn write(
+    engine: &dyn Engine,
     settings: &Settings,
     stage: &Running<'_>,
     seen: &Seen,
-    files: Files,
+    mut files: Files,
     kept: &Arc<KeepSet>,
     launched: Option<Arc<Launched>>,
 ) -> Result<(Files, Arc<SlimImage>), BuildError> {
     stage.working("writing the layer");
+    let apart = match settings.layers {
+        Layers::Flat => None,
+        Layers::Preserve => Some(files.apart(engine, settings, &seen.source).await?),
+    };
     let state = seen.state.clone();
     let config = settings.edits.applied_to(&seen.source.config, &settings.container);
     let created = settings.source_date_epoch.map(timestamp).transpose()?;
     let (source, kept, state_path) = (seen.source.clone(), Arc::clone(kept), settings.state_path.clone());
-    let preserved = (settings.layers == Layers::Preserve).then(|| seen.origin.clone());
+    let preserved = apart.map(|apart| (apart, seen.origin.clone()));
     let base_layers = settings.keep.base_layers;
     blocking(move || {
         let entries: Vec<LayerEntry> = kept
@@ -66,8 +72,8 @@ pub async fn write(
             .iter()
             .map(|(path, kept)| LayerEntry { path: path.clone(), entry: kept.entry.clone() })
             .collect();
-        if let Some(origin) = preserved {
-            let Preserved { layers, history } = preserved_layers(&files, &entries, &origin, base_layers)?;
+        if let Some((apart, origin)) = preserved {
+            let Preserved { layers, history } = preserved_layers(&apart, &entries, &origin, base_layers)?;
             let image = SlimImage::of_layers(&source, config, layers, history, created);
             return Ok((files, Arc::new(image)));
         }
@@ -90,24 +96,13 @@ pub async fn write(
 
 /// Each of the fat image's layers with what is kept of it.
 fn preserved_layers(
-    files: &Files,
+    Apart { merged, layers }: &Apart,
     entries: &[LayerEntry],
     origin: &Origin,
     base_layers: Option<usize>,
 ) -> Result<Preserved, BuildError> {
-    let unknown = |why: &str| {
-        BuildError::Usage(format!(
-            "keep the image's layers (--layers preserve): {why}; --layers flat makes one layer"
-        ))
-    };
-    let tree = files
-        .in_place()
-        .ok_or_else(|| unknown("the engine does not have them as directories of this machine"))?;
-    let layers = tree.layers().map_err(|error| BuildError::Files(error.to_string()))?;
-    let layers: Vec<SharedTree> = layers.into_iter().map(|layer| Arc::new(layer) as SharedTree).collect();
-    let base = Base::find(tree.as_ref(), origin, base_layers).layers().unwrap_or(0);
-    let merged: SharedTree = tree;
-    preserve(&merged, &layers, entries, base, &origin.history)
+    let base = Base::find(merged.as_ref(), origin, base_layers).layers().unwrap_or(0);
+    preserve(merged, layers, entries, base, &origin.history)
         .map_err(|error| BuildError::Image(error.to_string()))
 }
 
@@ -142,8 +137,9 @@ pub async fn load(
         false => archived.write_docker_archive(output, &[reference]),
     });
     engine.load_image(archive).await?;
-    let id = image.id().to_string();
-    let size = engine.inspect_image(&id).await?.size;
+    // Not the configuration's digest everywhere: where Docker uses containerd's store it is the manifest's.
+    let held = engine.inspect_image(&temporary).await?;
+    let (id, size) = (held.id.to_string(), held.size);
     let layers = image.layers().iter().flat_map(|layer| &layer.contents);
     let contents = layers.map(|(path, digest)| (path.clone(), *digest)).collect();
     Ok(Loaded { id, size, contents, temporary, image: Arc::clone(image) })

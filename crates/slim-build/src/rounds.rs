@@ -169,7 +169,7 @@ impl Rounds<'_> {
         }
         let stage = story.begin(Stage::Image);
         let (files, image) =
-            image::write(settings, &stage, seen, files, kept, policies.launched.clone()).await?;
+            image::write(engine, settings, &stage, seen, files, kept, policies.launched.clone()).await?;
         let loaded = image::load(engine, settings, &stage, &image).await?;
         let layers = match image.layers().len() {
             1 => "one layer".to_owned(),

@@ -6,7 +6,7 @@ use crate::layout::{Layout, LayoutError};
 use crate::manifest::{CONFIG_LIMIT, Descriptor, Manifest, annotation, media};
 use crate::packing::packing_of;
 use crate::reference::Reference;
-use crate::shelf::{ArchiveError, Place, Shelf, ShelvedImage, section};
+use crate::shelf::{ArchiveError, LAYER_LIMIT, Place, Shelf, ShelvedImage, section};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -68,6 +68,12 @@ fn import(
     check(&image.config, id)?;
     let config: ImageConfig =
         serde_json::from_slice(&config_json).map_err(|error| ImportError::Image(error.to_string()))?;
+    if image.layers.len() > LAYER_LIMIT {
+        let layers = image.layers.len();
+        return Err(ImportError::Image(format!(
+            "the image has {layers} layers, no engine takes more than {LAYER_LIMIT}"
+        )));
+    }
     if config.rootfs.diff_ids.len() != image.layers.len() {
         return Err(ImportError::Image(format!(
             "the configuration names {} layers, the manifest {}",

@@ -16,6 +16,7 @@ pub use blob::{BlobWriter, Verifying};
 pub use exchange::ExchangeError;
 pub use resolve::{Resolved, Selector};
 
+use crate::beneath::open_file;
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Document, Index, MANIFEST_LIMIT, ManifestError};
 use crate::platform::Platform;
@@ -86,7 +87,7 @@ impl Layout {
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, LayoutError> {
         let layout = Self { root: directory.into() };
         let refuse = |reason: String| LayoutError::NotALayout { layout: layout.root.clone(), reason };
-        let bytes = match small_file(&layout.root.join(MARKER)) {
+        let bytes = match small_file(&layout.root, MARKER) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let there = if layout.root.exists() {
@@ -103,6 +104,15 @@ impl Layout {
         if marker.image_layout_version != VERSION {
             let found = marker.image_layout_version;
             return Err(refuse(format!("its version is {found:?}, {VERSION} is needed")));
+        }
+        // Blobs are written there, too.
+        let within = |name: &str| match (layout.root.canonicalize(), layout.root.join(name).canonicalize()) {
+            (Ok(root), Ok(folder)) => folder.starts_with(root),
+            // It is not there yet.
+            _ => !layout.root.join(name).is_symlink(),
+        };
+        if !["blobs", BLOBS].into_iter().all(within) {
+            return Err(refuse("its folder of blobs is a link that leads elsewhere".to_owned()));
         }
         Ok(layout)
     }
@@ -145,7 +155,7 @@ impl Layout {
     /// When it cannot be read or is none.
     pub fn index(&self) -> Result<Index, LayoutError> {
         let path = self.root.join(INDEX);
-        let bytes = small_file(&path).map_err(failed("read", &path))?;
+        let bytes = small_file(&self.root, INDEX).map_err(failed("read", &path))?;
         let document = |source| self.bad_document(INDEX.to_owned(), source);
         match Document::read(&bytes, None).map_err(document)? {
             Document::Index(index) => Ok(*index),
@@ -169,13 +179,14 @@ impl Layout {
     /// Where a blob lies, whether it is there or not.
     #[must_use]
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root.join(BLOBS).join(digest.hex())
+        self.root.join(blob_name(digest))
     }
 
     /// Whether a blob is there with that size. Its contents are checked when they are read.
     #[must_use]
     pub fn has_blob(&self, digest: &Digest, size: u64) -> bool {
-        fs::metadata(self.blob_path(digest)).is_ok_and(|found| found.is_file() && found.len() == size)
+        let found = open_file(&self.root, blob_name(digest)).and_then(|file| file.metadata());
+        found.is_ok_and(|found| found.len() == size)
     }
 
     /// Reads a blob; its digest is checked on the way.
@@ -183,14 +194,22 @@ impl Layout {
     /// # Errors
     /// When it is not there or has another size.
     pub fn open_blob(&self, descriptor: &Descriptor) -> Result<Verifying<File>, LayoutError> {
+        Ok(Verifying::new(self.blob_file(descriptor)?, descriptor.digest, descriptor.size))
+    }
+
+    /// A blob's file, whose digest nobody has checked. It lies in the layout, whatever links lead there.
+    ///
+    /// # Errors
+    /// When it is not there or has another size.
+    pub fn blob_file(&self, descriptor: &Descriptor) -> Result<File, LayoutError> {
         let path = self.blob_path(&descriptor.digest);
-        let file = plain_file(&path).map_err(failed("read", &path))?;
+        let file = open_file(&self.root, blob_name(&descriptor.digest)).map_err(failed("read", &path))?;
         let found = file.metadata().map_err(failed("read", &path))?.len();
         if found != descriptor.size {
             let message = format!("it has {found} bytes, its descriptor says {}", descriptor.size);
             return Err(failed("read", &path)(io::Error::new(io::ErrorKind::InvalidData, message)));
         }
-        Ok(Verifying::new(file, descriptor.digest, descriptor.size))
+        Ok(file)
     }
 
     /// The bytes of a blob of at most `limit` bytes.
@@ -275,7 +294,9 @@ impl Layout {
             let entry = entry.map_err(failed("list", &directory))?;
             let name = entry.file_name();
             let digest = name.to_str().and_then(|hex| format!("sha256:{hex}").parse().ok());
-            if let (Some(digest), Ok(metadata)) = (digest, fs::metadata(entry.path())) {
+            let Some(digest) = digest else { continue };
+            // What is no file of the layout is none of its blobs.
+            if let Ok(metadata) = open_file(&self.root, blob_name(&digest)).and_then(|file| file.metadata()) {
                 blobs.push((digest, metadata.len()));
             }
         }
@@ -340,7 +361,9 @@ impl Layout {
 
     fn marker_for_locking(&self) -> Result<(File, PathBuf), LayoutError> {
         let path = self.root.join(MARKER);
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed("lock", &path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(&path).map_err(failed("lock", &path))?;
         Ok((file, path))
     }
 
@@ -376,7 +399,7 @@ impl Layout {
                 continue;
             }
             let path = entry.path();
-            let is_left = plain_file(&path).is_ok_and(|file| file.try_lock().is_ok());
+            let is_left = plain_file(&path).is_ok_and(|file| file.try_lock().is_ok()) || path.is_symlink();
             if !is_left {
                 continue;
             }
@@ -441,9 +464,13 @@ fn plain_file(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 
-fn small_file(path: &Path) -> io::Result<Vec<u8>> {
+fn blob_name(digest: &Digest) -> PathBuf {
+    Path::new(BLOBS).join(digest.hex())
+}
+
+fn small_file(folder: &Path, name: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    plain_file(path)?.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes)?;
+    open_file(folder, name)?.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MANIFEST_LIMIT {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+mod beneath;
 pub mod collector;
 pub mod config;
 pub mod difference;
@@ -16,6 +17,7 @@ pub mod listing;
 pub mod local;
 pub mod location;
 pub mod manifest;
+mod meaning;
 pub mod memory;
 mod on_disk;
 pub mod overlay;
@@ -26,6 +28,7 @@ pub mod path;
 pub mod platform;
 pub mod preserve;
 pub mod reference;
+pub mod remove;
 pub mod saved;
 mod shelf;
 pub mod sink;

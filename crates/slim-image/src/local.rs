@@ -8,17 +8,18 @@
 //! configuration before its end is given.
 
 use crate::archive::{DockerManifest, ImageConfig, blob_path};
+use crate::beneath::open_file;
 use crate::digest::Digest;
 use crate::layout::{Layout, LayoutError, Selector, Verifying, resolve};
 use crate::location::{Form, Stored};
 use crate::manifest::{
     CONFIG_LIMIT, Descriptor, Document, MANIFEST_LIMIT, Manifest, ManifestError, Packing, annotation,
 };
-use crate::packing::{Checked, UNPACKED_LIMIT, packing_of, unpack};
+use crate::packing::{Checked, Scratch, packing_of, unpack, unpack_rest};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::saved::SavedTree;
-use crate::shelf::{ArchiveError, Part, Place, Shelf};
+use crate::shelf::{ArchiveError, LAYER_LIMIT, Part, Place, Shelf};
 use crate::tape::{self, Member, MemberKind};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
@@ -35,8 +36,7 @@ pub struct LocalImage {
     manifest: Option<Digest>,
     names: Vec<String>,
     layers: Vec<LocalLayer>,
-    scratch: PathBuf,
-    limit: u64,
+    scratch: Scratch,
 }
 
 /// A layer as it is stored.
@@ -64,11 +64,16 @@ pub enum LocalError {
 
 impl LocalImage {
     /// Reads everything but the layers. `platform`: which image of several, and what a single one must be for; `None` for
-    /// this machine's, or whatever a single one is for. What must be unpacked on the way goes to unnamed files in `scratch`.
+    /// this machine's, or whatever a single one is for. What must be unpacked on the way, or later, goes to `scratch`.
     ///
     /// # Errors
     /// When there is no such image, or its documents cannot be read or do not fit together.
-    pub fn open(stored: &Stored, platform: Option<&Platform>, scratch: &Path) -> Result<Self, LocalError> {
+    pub fn open(
+        stored: &Stored,
+        platform: Option<&Platform>,
+        scratch: impl Into<Scratch>,
+    ) -> Result<Self, LocalError> {
+        let scratch = &scratch.into();
         let host = Platform::host();
         let wanted = platform.unwrap_or(&host);
         let image = match stored.form {
@@ -88,12 +93,6 @@ impl LocalImage {
             }),
             None => Ok(image),
         }
-    }
-
-    /// Lets the layers unpack to `limit` bytes together, instead of [`UNPACKED_LIMIT`].
-    #[must_use]
-    pub fn with_limit(self, limit: u64) -> Self {
-        Self { limit, ..self }
     }
 
     /// The image's id: the digest of its configuration.
@@ -149,7 +148,7 @@ impl LocalImage {
     /// When there is no layer of that number.
     pub fn layer(&self, number: usize) -> io::Result<Box<dyn Read + Send + '_>> {
         let layer = &self.layers[number];
-        let plain = unpack(layer.stored()?, self.limit)?;
+        let plain = unpack(layer.stored()?, self.scratch.limit)?;
         Ok(Box::new(Checked::new(plain, layer.diff_id)))
     }
 
@@ -180,7 +179,7 @@ impl LocalImage {
     /// # Errors
     /// When a layer cannot be read, is not what the configuration says, or is larger than the limit.
     pub fn tree(&self) -> Result<SavedTree, ArchiveError> {
-        let mut left = self.limit;
+        let mut left = self.scratch.limit;
         let mut parts = Vec::with_capacity(self.layers.len());
         for (number, layer) in self.layers.iter().enumerate() {
             let refuse = |error: io::Error| ArchiveError::Layer { layer: number, reason: error.to_string() };
@@ -188,8 +187,9 @@ impl LocalImage {
                 parts.push((layer.part.clone(), Some(layer.diff_id)));
                 continue;
             }
-            let mut file = tempfile::tempfile_in(&self.scratch)?;
-            let plain = unpack(layer.stored().map_err(refuse)?, left).map_err(refuse)?;
+            let mut file = tempfile::tempfile_in(&self.scratch.folder)?;
+            let stored = layer.stored().map_err(refuse)?;
+            let plain = unpack_rest(stored, left, self.scratch.limit).map_err(refuse)?;
             let size = io::copy(&mut Checked::new(plain, layer.diff_id), &mut file).map_err(refuse)?;
             left -= size;
             parts.push((Part::new(Arc::new(file), Place { offset: 0, size }), None));
@@ -217,7 +217,7 @@ impl LocalImage {
         write_file(output, &config_name, self.config_json.len() as u64, &mut &self.config_json[..])?;
         for (number, (name, layer)) in layer_names.iter().zip(&self.layers).enumerate() {
             if packing_of(&layer.start()?) == Packing::Zstd {
-                let mut file = tempfile::tempfile_in(&self.scratch)?;
+                let mut file = tempfile::tempfile_in(&self.scratch.folder)?;
                 let size = io::copy(&mut self.layer(number)?, &mut file)?;
                 let part = Part::new(Arc::new(file), Place { offset: 0, size });
                 write_file(output, name, size, &mut part.reader())?;
@@ -235,7 +235,7 @@ impl LocalImage {
         form: Form,
         selector: &Selector,
         platform: &Platform,
-        scratch: &Path,
+        scratch: &Scratch,
     ) -> Result<Self, ArchiveError> {
         let file = Arc::new(unpacked_archive(file, scratch)?);
         let mut input = &*file;
@@ -262,7 +262,7 @@ impl LocalImage {
         shelf: &Shelf,
         selector: &Selector,
         platform: &Platform,
-        scratch: &Path,
+        scratch: &Scratch,
     ) -> Result<Self, ArchiveError> {
         let mut input = &**file;
         let bytes = shelf.bytes(&mut input, "index.json", MANIFEST_LIMIT)?;
@@ -300,19 +300,19 @@ impl LocalImage {
         Ok(Self { manifest: Some(resolved.descriptor.digest), ..image })
     }
 
-    fn of_layout(stored: &Stored, platform: &Platform, scratch: &Path) -> Result<Self, LocalError> {
+    fn of_layout(stored: &Stored, platform: &Platform, scratch: &Scratch) -> Result<Self, LocalError> {
         let layout = Layout::open(&*stored.path)?;
         let resolved = layout.resolve(&stored.selector, platform)?;
         let config_json = layout.read_blob(&resolved.manifest.config, CONFIG_LIMIT)?;
-        let blob = |layer: &Descriptor| layout.blob_path(&layer.digest);
+        let blob = |layer: &Descriptor| layout.blob_file(layer).map_err(LocalError::from);
         let image = Self::of_files(&stored.path, &resolved.manifest, config_json, blob, scratch)?;
         let names = names_of(&resolved.descriptor);
         Ok(Self { manifest: Some(resolved.descriptor.digest), names, ..image })
     }
 
-    fn of_directory(stored: &Stored, scratch: &Path) -> Result<Self, LocalError> {
+    fn of_directory(stored: &Stored, scratch: &Scratch) -> Result<Self, LocalError> {
         let refuse = |reason: String| LocalError::Image { path: stored.path.clone(), reason };
-        let bytes = small(&stored.path.join("manifest.json"), MANIFEST_LIMIT)?;
+        let bytes = small(&stored.path, "manifest.json", MANIFEST_LIMIT)?;
         let manifest = match Document::read(&bytes, None).map_err(|error| refuse(error.to_string()))? {
             Document::Manifest(manifest) => manifest,
             Document::Index(_) => {
@@ -322,11 +322,11 @@ impl LocalImage {
             }
         };
         let config = &manifest.config;
-        let config_json = small(&stored.path.join(config.digest.hex()), CONFIG_LIMIT)?;
+        let config_json = small(&stored.path, &config.digest.hex(), CONFIG_LIMIT)?;
         if Digest::of(&config_json) != config.digest {
             return Err(refuse(format!("the configuration is not {}", config.digest)));
         }
-        let blob = |layer: &Descriptor| stored.path.join(layer.digest.hex());
+        let blob = |layer: &Descriptor| beneath(&stored.path, &layer.digest.hex());
         let image = Self::of_files(&stored.path, &manifest, config_json, blob, scratch)?;
         Ok(Self { manifest: Some(Digest::of(&bytes)), ..image })
     }
@@ -336,15 +336,15 @@ impl LocalImage {
         path: &Path,
         manifest: &Manifest,
         config_json: Vec<u8>,
-        blob: impl Fn(&Descriptor) -> PathBuf,
-        scratch: &Path,
+        blob: impl Fn(&Descriptor) -> Result<File, LocalError>,
+        scratch: &Scratch,
     ) -> Result<Self, LocalError> {
         let refuse = |reason: String| LocalError::Image { path: path.to_owned(), reason };
         let mut parts = Vec::with_capacity(manifest.layers.len());
         for (layer, _) in manifest.image_layers().map_err(|error| refuse(error.to_string()))? {
-            let path = blob(layer);
-            let file = plain_file(&path)?;
-            let size = file.metadata().map_err(|source| LocalError::Io { path, source })?.len();
+            let file = blob(layer)?;
+            let failed = |source| LocalError::Io { path: path.to_owned(), source };
+            let size = file.metadata().map_err(failed)?.len();
             check_size(layer, size).map_err(refuse)?;
             parts.push((Part::new(Arc::new(file), Place { offset: 0, size }), Some(layer.digest)));
         }
@@ -355,11 +355,17 @@ impl LocalImage {
         config_json: Vec<u8>,
         parts: Vec<(Part, Option<Digest>)>,
         names: Vec<String>,
-        scratch: &Path,
+        scratch: &Scratch,
     ) -> Result<Self, String> {
         let config: ImageConfig = serde_json::from_slice(&config_json)
             .map_err(|error| format!("it is no image's configuration: {error}"))?;
         let diff_ids = &config.rootfs.diff_ids;
+        if parts.len() > LAYER_LIMIT {
+            return Err(format!(
+                "the image has {} layers, no engine takes more than {LAYER_LIMIT}",
+                parts.len()
+            ));
+        }
         if diff_ids.len() != parts.len() {
             return Err(format!(
                 "the image has {} layers, its configuration names {}",
@@ -372,8 +378,8 @@ impl LocalImage {
             .zip(diff_ids)
             .map(|((part, blob), diff_id)| LocalLayer { part, blob, diff_id: *diff_id })
             .collect();
-        let (id, scratch) = (Digest::of(&config_json), scratch.to_owned());
-        Ok(Self { id, config_json, config, manifest: None, names, layers, scratch, limit: UNPACKED_LIMIT })
+        let (id, scratch) = (Digest::of(&config_json), scratch.clone());
+        Ok(Self { id, config_json, config, manifest: None, names, layers, scratch })
     }
 }
 
@@ -421,15 +427,15 @@ fn write_file(output: &mut dyn Write, name: &str, size: u64, contents: &mut dyn 
 }
 
 /// The archive itself, or what it unpacks to.
-pub(crate) fn unpacked_archive(file: File, scratch: &Path) -> Result<File, ArchiveError> {
+pub(crate) fn unpacked_archive(file: File, scratch: &Scratch) -> Result<File, ArchiveError> {
     let mut start = Vec::new();
     let whole = Part::new(Arc::new(file.try_clone()?), Place { offset: 0, size: u64::MAX });
     whole.reader().take(4).read_to_end(&mut start)?;
     if packing_of(&start) == Packing::Plain {
         return Ok(file);
     }
-    let mut plain = tempfile::tempfile_in(scratch)?;
-    io::copy(&mut unpack(whole.reader(), UNPACKED_LIMIT)?, &mut plain)?;
+    let mut plain = tempfile::tempfile_in(&scratch.folder)?;
+    io::copy(&mut unpack(whole.reader(), scratch.limit)?, &mut plain)?;
     Ok(plain)
 }
 
@@ -443,10 +449,14 @@ fn plain_file(path: &Path) -> Result<File, LocalError> {
     Err(failed(io::Error::other("it is no regular file")))
 }
 
-fn small(path: &Path, limit: u64) -> Result<Vec<u8>, LocalError> {
+fn beneath(folder: &Path, name: &str) -> Result<File, LocalError> {
+    open_file(folder, name).map_err(|source| LocalError::Io { path: folder.join(name), source })
+}
+
+fn small(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>, LocalError> {
     let mut bytes = Vec::new();
-    let failed = |source| LocalError::Io { path: path.to_owned(), source };
-    BufReader::new(plain_file(path)?).take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let failed = |source| LocalError::Io { path: folder.join(name), source };
+    BufReader::new(beneath(folder, name)?).take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
         let message = format!("it has more than {limit} bytes");
         return Err(failed(io::Error::new(io::ErrorKind::InvalidData, message)));

@@ -4,6 +4,7 @@ use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::manifest::Packing;
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -12,6 +13,25 @@ const BUFFER: usize = 256 << 10;
 /// The most bytes that are unpacked of one image where nothing else is said: more than any image has, less than a stream
 /// that was made to fill disks.
 pub const UNPACKED_LIMIT: u64 = 64 << 30;
+
+/// Where what is packed in an image is unpacked to, in unnamed files, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scratch {
+    pub folder: PathBuf,
+    /// Bytes of all layers of an image together.
+    pub limit: u64,
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for Scratch {
+    fn from(folder: &P) -> Self {
+        Self { folder: folder.as_ref().to_owned(), limit: UNPACKED_LIMIT }
+    }
+}
+
+/// What is said where a stream was made to fill disks, or a limit was set too low.
+pub(crate) fn too_large(limit: u64) -> String {
+    format!("it unpacks to more than {limit} bytes; --unpack-limit allows more")
+}
 
 /// How a stream is packed that begins with these bytes.
 #[must_use]
@@ -30,14 +50,23 @@ pub fn packing_of(start: &[u8]) -> Packing {
 /// # Errors
 /// Those of the reader. What is no well-formed stream, or has more bytes, is an error of the stream that is given.
 pub fn unpack<'a>(input: impl Read + Send + 'a, limit: u64) -> io::Result<Box<dyn Read + Send + 'a>> {
+    unpack_rest(input, limit, limit)
+}
+
+/// The same where `left` bytes are left of the limit.
+pub(crate) fn unpack_rest<'a>(
+    input: impl Read + Send + 'a,
+    left: u64,
+    limit: u64,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut input = BufReader::with_capacity(BUFFER, Retrying(input));
     let packing = packing_of(input.fill_buf()?);
     Ok(match packing {
-        Packing::Plain => Box::new(Limited { input, left: limit, limit }),
+        Packing::Plain => Box::new(Limited { input, left, limit }),
         Packing::Gzip => {
-            Box::new(Limited { input: flate2::bufread::MultiGzDecoder::new(input), left: limit, limit })
+            Box::new(Limited { input: flate2::bufread::MultiGzDecoder::new(input), left, limit })
         }
-        Packing::Zstd => Box::new(Limited { input: zstd::Decoder::with_buffer(input)?, left: limit, limit }),
+        Packing::Zstd => Box::new(Limited { input: zstd::Decoder::with_buffer(input)?, left, limit }),
     })
 }
 
@@ -69,12 +98,10 @@ struct Limited<R> {
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.input.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("it unpacks to more than {} bytes", self.limit),
-            )
-        })?;
+        self.left = self
+            .left
+            .checked_sub(read as u64)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, too_large(self.limit)))?;
         Ok(read)
     }
 }

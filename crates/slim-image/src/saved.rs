@@ -1,32 +1,33 @@
 //! An image in a tar file (what `docker save` writes, or an OCI layout) as a tree.
 //!
-//! The layers are put over one another as engines do: later entries replace earlier ones, whiteouts (`.wh.name`) and
-//! opaque directories (`.wh..wh..opq`) hide what lies below. Only where a file's contents lie is kept in memory.
+//! Each layer is read by itself and then put over those below, as overlayfs does with the directories that engines unpack them
+//! to: whiteouts (`.wh.name`) and opaque directories (`.wh..wh..opq`) hide what lies below, and a layer that puts a file below
+//! what is a link in a lower one has a directory in the link's place. Only where a file's contents lie is kept in memory.
+
+mod lone;
 
 use crate::archive::ImageConfig;
 use crate::config::SourceImage;
 use crate::digest::Digest;
+use crate::in_container::engine_directory;
 use crate::layout::Selector;
 use crate::listing::{Listing, ListingBuilder, is_of_the_image, settle_groups};
 use crate::local::LocalImage;
 use crate::location::Form;
 use crate::packing::Checked;
-use crate::path::{ImagePath, escape};
+use crate::path::ImagePath;
 use crate::platform::Platform;
 use crate::shelf::{ArchiveError, Part};
-use crate::tape::{Member, MemberKind, Scanner};
+use crate::tape::{Member, MemberKind};
 use crate::tree::{Contents, Entry, ImageTree, Kind, TreeError};
+use lone::{LoneLayer, Node, paths_below};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
-/// What aufs keeps for itself begins with this.
-const OF_AUFS: &[u8] = b".wh..wh.";
 /// More than any file system of an image holds; what claims more is there to fill memory.
-const ENTRY_LIMIT: usize = 8 << 20;
+const ENTRY_LIMIT: u64 = 8_000_000;
 
 /// An image read from an archive.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl SavedTree {
     /// When it is no image archive, holds several images, or a layer cannot be read.
     pub fn open(archive: File, scratch: &Path) -> Result<Self, ArchiveError> {
         let host = Platform::host();
-        LocalImage::of_archive(archive, Form::AnyArchive, &Selector::Only, &host, scratch)?.tree()
+        LocalImage::of_archive(archive, Form::AnyArchive, &Selector::Only, &host, &scratch.into())?.tree()
     }
 
     /// Puts layers over one another, plain tar streams, the base first. A digest that is given is checked.
@@ -69,6 +70,21 @@ impl SavedTree {
         let source = described(id, tags, config, listing.size());
         let layers = layers.into_iter().map(|(layer, _)| layer).collect();
         Ok(Self { source, listing, origins, layers })
+    }
+
+    /// Each layer by itself, the base first: what it holds, without what it hides. Their roots are shown as an engine makes one.
+    ///
+    /// # Errors
+    /// When a layer cannot be read.
+    pub fn layers(&self) -> Result<Vec<Self>, ArchiveError> {
+        let alone = |part: &Part| {
+            let mut merged = Merged::default();
+            merged.apply(0, part, None)?;
+            merged.entries.insert(ImagePath::root(), engine_directory());
+            let (listing, origins) = merged.finish()?;
+            Ok(Self { source: self.source.clone(), listing, origins, layers: vec![part.clone()] })
+        };
+        self.layers.iter().map(alone).collect()
     }
 
     /// What the archive says of the image. Its size is that of the files as merged.
@@ -141,93 +157,53 @@ impl Merged {
             Some(diff_id) => Box::new(Checked::new(part.reader(), diff_id)),
             None => Box::new(part.reader()),
         };
-        let mut scanner = Scanner::new(BufReader::with_capacity(256 << 10, input));
-        let mut members = Vec::new();
-        let mut found = 0;
-        while let Some(member) = scanner.next()? {
-            found += 1;
-            if found > ENTRY_LIMIT {
-                let reason = format!("it has more than {ENTRY_LIMIT} entries");
-                return Err(ArchiveError::Layer { layer, reason });
-            }
-            let path = ImagePath::new(&member.name);
-            let name = path.file_name().to_vec();
-            // What a whiteout hides lies in lower layers, wherever in the stream it stands.
-            match (name.strip_prefix(WHITEOUT), path.parent()) {
-                (Some(_), Some(parent)) if name == OPAQUE => self.remove(&parent, false),
-                (Some(_), _) if name.starts_with(OF_AUFS) => {}
-                (Some(hidden), Some(parent)) if !hidden.is_empty() && hidden != b"." && hidden != b".." => {
-                    self.remove(&parent.join(hidden), true);
-                }
-                (Some(_), _) => {}
-                (None, _) => members.push((path, member, scanner.position())),
-            }
-        }
-        io::copy(&mut scanner.into_inner(), &mut io::sink())
+        let input = BufReader::with_capacity(256 << 10, input);
+        let lone = LoneLayer::read(input, &mut self.groups)
             .map_err(|error| ArchiveError::Layer { layer, reason: error.to_string() })?;
-        members.into_iter().try_for_each(|(path, member, offset)| self.put(layer, path, member, offset))
-    }
-
-    fn put(
-        &mut self,
-        layer: usize,
-        path: ImagePath,
-        member: Member,
-        offset: u64,
-    ) -> Result<(), ArchiveError> {
-        let (entry, origin) = if member.kind == MemberKind::HardLink {
-            self.linked(layer, &path, &member)?
-        } else {
-            (entry_of(member), Origin { layer, offset })
-        };
-        for parent in path.ancestors() {
-            if !self.entries.contains_key(&parent) {
-                self.origins.insert(parent.clone(), Origin { layer, offset: 0 });
-                self.entries.insert(parent, implied_directory());
-            }
-        }
-        if !(entry.is_directory() && self.entries.get(&path).is_some_and(Entry::is_directory)) {
-            self.remove(&path, true);
-        }
-        self.entries.insert(path.clone(), entry);
-        self.origins.insert(path, origin);
+        self.put_over(layer, lone);
         Ok(())
     }
 
-    /// The entry of a second name, and where its contents lie.
-    fn linked(
-        &mut self,
-        layer: usize,
-        path: &ImagePath,
-        member: &Member,
-    ) -> Result<(Entry, Origin), ArchiveError> {
-        let target = ImagePath::new(&member.link);
-        let dangling = || ArchiveError::Layer {
-            layer,
-            reason: format!("{path} is a hard link to {}, which is not there", escape(&member.link)),
-        };
-        let origin = *self.origins.get(&target).ok_or_else(dangling)?;
-        let entry =
-            self.entries.get_mut(&target).filter(|entry| !entry.is_directory()).ok_or_else(dangling)?;
-        let next = &mut self.groups;
-        entry.hard_link_group.get_or_insert_with(|| {
-            *next += 1;
-            *next
-        });
-        Ok((entry.clone(), origin))
+    /// As overlayfs does it (Documentation/filesystems/overlayfs.rst): it merges the roots whatever they are marked with.
+    fn put_over(&mut self, layer: usize, LoneLayer { nodes, opaque, root }: LoneLayer) {
+        for directory in opaque.iter().filter(|directory| !directory.is_root()) {
+            self.remove_below(directory);
+        }
+        if let Some(root) = root {
+            self.put(layer, ImagePath::root(), root, 0);
+        }
+        for (path, node) in nodes {
+            let is_directory = self.entries.get(&path).is_some_and(Entry::is_directory);
+            match node {
+                Node::Whiteout => self.remove(&path),
+                Node::Implied if is_directory => {}
+                Node::Implied => {
+                    self.remove(&path);
+                    self.put(layer, path, implied_directory(), 0);
+                }
+                Node::Entry(entry, offset) => {
+                    if !(is_directory && entry.is_directory()) {
+                        self.remove(&path);
+                    }
+                    self.put(layer, path, entry, offset);
+                }
+            }
+        }
     }
 
-    /// Takes away everything below a path, and what is at it.
-    fn remove(&mut self, path: &ImagePath, itself: bool) {
-        let gone: Vec<ImagePath> = self
-            .entries
-            .range::<[u8], _>((std::ops::Bound::Included(path.as_bytes()), std::ops::Bound::Unbounded))
-            .map(|(entry, _)| entry)
-            .take_while(|entry| entry.as_bytes().starts_with(path.as_bytes()))
-            .filter(|entry| entry.is_within(path) && (itself || *entry != path))
-            .cloned()
-            .collect();
-        for path in gone {
+    fn put(&mut self, layer: usize, path: ImagePath, entry: Entry, offset: u64) {
+        self.entries.insert(path.clone(), entry);
+        self.origins.insert(path, Origin { layer, offset });
+    }
+
+    fn remove(&mut self, path: &ImagePath) {
+        self.remove_below(path);
+        self.entries.remove(path);
+        self.origins.remove(path);
+    }
+
+    fn remove_below(&mut self, path: &ImagePath) {
+        for path in paths_below(&self.entries, path) {
             self.entries.remove(&path);
             self.origins.remove(&path);
         }
@@ -405,7 +381,7 @@ mod tests {
     #[test]
     fn a_hard_link_to_nothing_is_an_error_that_names_it() {
         let error = opened(&docker_archive(&[layer(&["a@b"])])).unwrap_err().to_string();
-        assert_eq!(error, "read layer 0 of the image archive: /a is a hard link to b, which is not there");
+        assert_eq!(error, "read layer 0 of the image archive: a: it is a hard link to b, which is not there");
     }
 
     #[test]

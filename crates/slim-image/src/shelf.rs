@@ -3,8 +3,7 @@
 use crate::archive::{DockerManifest, ImageConfig, blob_path};
 use crate::digest::Digest;
 use crate::layout::{Selector, Verifying};
-use crate::manifest::Descriptor;
-use crate::manifest::{Index, Manifest};
+use crate::manifest::{Descriptor, Index, MANIFEST_LIMIT, Manifest};
 use crate::reference::Reference;
 use crate::tape::{MemberKind, Scanner, TapeError};
 use serde::de::DeserializeOwned;
@@ -16,6 +15,10 @@ use std::sync::Arc;
 
 /// The largest JSON file that is read from an archive.
 const JSON_LIMIT: u64 = 64 << 20;
+/// More members than any archive of images has; what has more is there to fill memory.
+const MEMBER_LIMIT: usize = 50_000;
+/// Layers of one image. overlayfs puts 500 over one another, engines make 127.
+pub(crate) const LAYER_LIMIT: usize = 500;
 /// Symbolic links followed within an archive before it counts as a loop.
 const LINK_LIMIT: usize = 16;
 
@@ -30,6 +33,8 @@ pub enum ArchiveError {
     Name { name: String, reason: &'static str },
     #[error("read the image archive: it has no {0}")]
     Missing(String),
+    #[error("read the image archive: it has more than {MEMBER_LIMIT} members")]
+    TooManyMembers,
     #[error("read {name} of the image archive: {reason}")]
     Json { name: String, reason: String },
     #[error(transparent)]
@@ -145,6 +150,9 @@ impl Shelf {
                 || !directories.insert(name.clone());
             if is_known {
                 return Err(refuse("is there twice"));
+            }
+            if directories.len() > MEMBER_LIMIT {
+                return Err(ArchiveError::TooManyMembers);
             }
             match member.kind {
                 MemberKind::File => {
@@ -278,11 +286,14 @@ impl Shelf {
         input: &mut (impl Read + Seek),
     ) -> Result<Vec<ShelvedImage>, ArchiveError> {
         let index: Index = self.json(input, "index.json")?;
-        let digests: std::collections::BTreeSet<Digest> =
-            index.manifests.iter().map(|descriptor| descriptor.digest).collect();
+        let manifests: BTreeMap<Digest, &Descriptor> =
+            index.manifests.iter().map(|descriptor| (descriptor.digest, descriptor)).collect();
         let mut images = Vec::new();
-        for digest in digests {
-            let manifest: Manifest = self.json(input, &blob_path(&digest))?;
+        for (digest, descriptor) in manifests {
+            let bytes = self.blob(input, descriptor, MANIFEST_LIMIT)?;
+            let malformed = |reason: String| ArchiveError::Json { name: digest.to_string(), reason };
+            let manifest: Manifest =
+                serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
             images.push(ShelvedImage {
                 config: blob_path(&manifest.config.digest),
                 layers: manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect(),

@@ -7,9 +7,11 @@
 use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::listing::is_of_the_image;
+use crate::meaning::{self, Meaning, Meter};
 use crate::owners::Owners;
-use crate::packing::{UNPACKED_LIMIT, unpack};
+use crate::packing::{UNPACKED_LIMIT, too_large, unpack};
 use crate::path::{ImagePath, escape};
+use crate::remove::remove_tree;
 use crate::tape::{Member, MemberKind, Scanner, TapeError};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -20,12 +22,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
-/// What aufs keeps for itself begins with this.
-const OF_AUFS: &[u8] = b".wh..wh.";
 /// How overlayfs marks a directory that hides what lies below it; the second where it is mounted without privilege.
 const OPAQUE_ATTRIBUTES: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
+
+/// The time of directories that a layer does not name: the clock's would be another one with each import.
+const UNNAMED: i64 = 0;
 
 /// How much may come out of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +53,10 @@ pub enum UnpackError {
     Io(#[from] io::Error),
     #[error("unpack {name:?} of the layer: {reason}")]
     Member { name: String, reason: String },
+    #[error("unpack the layer: {}", too_large(*.limit))]
+    TooLarge { limit: u64 },
     #[error("unpack the layer: it holds more than {limit}")]
-    TooLarge { limit: String },
+    TooMany { limit: String },
     #[error("unpack the layer: its contents are {found}, not {expected}")]
     Digest { expected: Digest, found: Digest },
 }
@@ -84,6 +87,8 @@ pub fn unpack_layer(
 ) -> Result<Unpacked, UnpackError> {
     let root = open_directory(rustix::fs::CWD, directory.as_os_str().as_bytes())?;
     let mut unpacking = Unpacking { root, times: Vec::new(), done: Unpacked::default(), limits };
+    let root = unpacking.root.try_clone()?;
+    unpacking.time_later(&root, b".", UNNAMED)?;
     let found = unpacking.stream(unpack(layer, u64::MAX)?)?;
     if found != *diff_id {
         return Err(UnpackError::Digest { expected: *diff_id, found });
@@ -117,8 +122,8 @@ fn is_too_many(error: &io::Error) -> bool {
 
 struct Unpacking {
     root: OwnedFd,
-    /// Of directories: what is put into them changes theirs, so they come last.
-    times: Vec<(Vec<u8>, i64)>,
+    /// Of directories, by name and inode: what is put into them changes theirs, so they come last.
+    times: Vec<(Vec<u8>, u64, i64)>,
     done: Unpacked,
     limits: Limits,
 }
@@ -137,21 +142,20 @@ impl Unpacking {
         });
         unpacked.map_err(|error| match error {
             UnpackError::Tape(TapeError::Io(inner)) | UnpackError::Io(inner) if is_too_many(&inner) => {
-                UnpackError::TooLarge { limit: format!("{} bytes", self.limits.bytes) }
+                UnpackError::TooLarge { limit: self.limits.bytes }
             }
             other => other,
         })
     }
 
     fn members(&mut self, scanner: &mut Scanner<impl Read>) -> Result<(), UnpackError> {
+        let mut meter = Meter::default();
         while let Some(member) = scanner.next()? {
-            self.done.entries += 1;
-            if self.done.entries > self.limits.entries {
-                return Err(UnpackError::TooLarge { limit: format!("{} entries", self.limits.entries) });
-            }
+            meter.count(&member, self.limits.entries).map_err(|limit| UnpackError::TooMany { limit })?;
+            self.done.entries = meter.entries;
             let refuse = |reason: String| UnpackError::Member { name: escape(&member.name), reason };
-            let components = components(&member.name).map_err(|reason| refuse(reason.to_owned()))?;
-            self.member(&member, &components, &mut scanner.contents()).map_err(|error| match error {
+            let meaning = meaning::of(&member).map_err(|reason| refuse(reason.to_owned()))?;
+            self.member(&member, &meaning, &mut scanner.contents()).map_err(|error| match error {
                 error if is_too_many(&error) => UnpackError::Io(error),
                 error => refuse(error.to_string()),
             })?;
@@ -159,52 +163,38 @@ impl Unpacking {
         Ok(())
     }
 
-    fn member(&mut self, member: &Member, path: &[&[u8]], contents: &mut dyn Read) -> io::Result<()> {
-        if member.uid == u32::MAX || member.gid == u32::MAX {
-            return Err(invalid("its owner or group is 4294967295, which means none"));
-        }
-        let Some((name, parents)) = path.split_last() else {
-            return if member.kind == MemberKind::Directory {
-                self.directory_attributes(member, b".")
-            } else {
-                Err(invalid("it stands for the root, which is a directory"))
-            };
-        };
-        let parent = self.parent(parents)?;
-        if *name == OPAQUE {
-            return set_opaque(&parent);
-        }
-        if name.starts_with(OF_AUFS) {
-            return Ok(());
-        }
-        match name.strip_prefix(WHITEOUT) {
-            Some(b"" | b"." | b"..") => Err(invalid("it hides nothing that can be hidden")),
-            Some(hidden) => whiteout(&parent, hidden),
-            None => self.entry(member, path, &parent, name, contents),
+    fn member(&mut self, member: &Member, meaning: &Meaning<'_>, contents: &mut dyn Read) -> io::Result<()> {
+        match meaning {
+            Meaning::Nothing => Ok(()),
+            Meaning::Root => {
+                let root = self.root.try_clone()?;
+                self.directory_attributes(member, &root)
+            }
+            Meaning::Opaque(parents) => set_opaque(&self.parent(parents)?),
+            Meaning::Hidden(parents, hidden) => whiteout(&self.parent(parents)?, hidden),
+            Meaning::Entry(parents, name) => {
+                let parent = self.parent(parents)?;
+                if member.kind != MemberKind::Directory {
+                    return self.entry(member, &parent, name, contents);
+                }
+                self.make_directory(&parent, name, kind_at(&parent, name)?, &member.name)?;
+                self.directory_attributes(member, &open_directory(&parent, name)?)
+            }
         }
     }
 
     fn entry(
         &mut self,
         member: &Member,
-        path: &[&[u8]],
         parent: &OwnedFd,
         name: &[u8],
         contents: &mut dyn Read,
     ) -> io::Result<()> {
         let there = kind_at(parent, name)?;
-        if member.kind == MemberKind::Directory {
-            self.make_directory(parent, name, there)?;
-            return self.directory_attributes(member, &path.join(&b'/'));
-        }
         // A hard link to itself would otherwise take its own target away.
         let target = if member.kind == MemberKind::HardLink { Some(self.link_target(member)?) } else { None };
         if there.is_some() && !target.as_ref().is_some_and(|target| same_file(target, parent, name)) {
-            remove_tree(parent, name)?;
-            if !self.done.owners.is_empty() {
-                let gone = self.place(parent, name)?;
-                self.done.owners.forget(&gone);
-            }
+            self.remove(parent, name)?;
         }
         let name = OsStr::from_bytes(name);
         match member.kind {
@@ -230,9 +220,6 @@ impl Unpacking {
             }
             MemberKind::Symlink => rustix::fs::symlinkat(OsStr::from_bytes(&member.link), parent, name)?,
             MemberKind::Fifo => make_node(parent, name, FileType::Fifo, 0)?,
-            MemberKind::CharacterDevice if (member.major, member.minor) == (0, 0) => {
-                return Err(invalid("a character device 0/0 would hide files of lower layers"));
-            }
             MemberKind::CharacterDevice | MemberKind::BlockDevice => {
                 let kind = if member.kind == MemberKind::BlockDevice {
                     FileType::BlockDevice
@@ -316,25 +303,30 @@ impl Unpacking {
         Ok(ImagePath::new([below, b"/", name].concat()))
     }
 
-    fn directory_attributes(&mut self, member: &Member, path: &[u8]) -> io::Result<()> {
-        let directory = self.open_below(path)?;
-        let owned = rustix::fs::fchown(&directory, Some(uid(member)), Some(gid(member)));
-        self.owned(owned, member, &directory, b"")?;
-        set_attributes(&directory, member)?;
-        rustix::fs::fchmod(&directory, mode(member))?;
-        self.times.push((path.to_vec(), member.mtime));
+    fn directory_attributes(&mut self, member: &Member, directory: &OwnedFd) -> io::Result<()> {
+        let owned = rustix::fs::fchown(directory, Some(uid(member)), Some(gid(member)));
+        self.owned(owned, member, directory, b"")?;
+        set_attributes(directory, member)?;
+        rustix::fs::fchmod(directory, mode(member))?;
+        self.time_later(directory, &member.name, member.mtime)
+    }
+
+    fn time_later(&mut self, directory: &OwnedFd, name: &[u8], mtime: i64) -> io::Result<()> {
+        self.times.push((name.to_vec(), rustix::fs::fstat(directory)?.st_ino, mtime));
         Ok(())
     }
 
     /// The directory that an entry goes into, made where the layer does not name it.
-    fn parent(&self, components: &[&[u8]]) -> io::Result<OwnedFd> {
+    fn parent(&mut self, components: &[&[u8]]) -> io::Result<OwnedFd> {
         let mut folder = self.root.try_clone()?;
         for (index, component) in components.iter().enumerate() {
             let there = kind_at(&folder, component)?;
             folder = match there {
+                Some(Found::Directory) => open_directory(&folder, component)?,
                 Some(Found::Symlink) => self.open_below(&components[..=index].join(&b'/'))?,
                 _ => {
-                    self.make_directory(&folder, component, there)?;
+                    let path = components[..=index].join(&b'/');
+                    self.make_directory(&folder, component, there, &path)?;
                     open_directory(&folder, component)?
                 }
             };
@@ -342,19 +334,36 @@ impl Unpacking {
         Ok(folder)
     }
 
-    /// Makes a directory where there is none. What hid a name in lower layers goes on hiding what is below it.
-    fn make_directory(&self, parent: &OwnedFd, name: &[u8], there: Option<Found>) -> io::Result<()> {
+    /// Makes a directory where there is none; `path` is its name in the layer. What hid a name in lower layers goes on hiding
+    /// what is below it.
+    fn make_directory(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        there: Option<Found>,
+        path: &[u8],
+    ) -> io::Result<()> {
         if there == Some(Found::Directory) {
             return Ok(());
         }
         if there.is_some() {
-            remove_tree(parent, name)?;
+            self.remove(parent, name)?;
         }
         rustix::fs::mkdirat(parent, OsStr::from_bytes(name), Mode::from_raw_mode(0o755))?;
         let made = open_directory(parent, name)?;
         rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755))?;
+        self.time_later(&made, path, UNNAMED)?;
         if there == Some(Found::Whiteout) {
             set_opaque(&made)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+        let place = (!self.done.owners.is_empty()).then(|| self.place(parent, name)).transpose()?;
+        remove_tree(parent, name)?;
+        if let Some(gone) = place {
+            self.done.owners.forget(&gone);
         }
         Ok(())
     }
@@ -370,7 +379,7 @@ impl Unpacking {
     fn link_target(&self, member: &Member) -> io::Result<(OwnedFd, Vec<u8>)> {
         let dangling =
             || invalid(format!("it is a hard link to {}, which is not there", escape(&member.link)));
-        let components = components(&member.link).map_err(invalid)?;
+        let components = meaning::components(&member.link).map_err(invalid)?;
         let (name, parents) = components.split_last().ok_or_else(dangling)?;
         let folder = if parents.is_empty() {
             self.root.try_clone()?
@@ -385,9 +394,11 @@ impl Unpacking {
     }
 
     fn set_times(&self) -> io::Result<()> {
-        for (path, mtime) in &self.times {
-            // A later member may have put something else in its place.
-            if let Ok(directory) = self.open_below(path) {
+        for (path, inode, mtime) in &self.times {
+            // A later member may have put something else in its place, a link for one.
+            if let Ok(directory) = self.open_below(path)
+                && rustix::fs::fstat(&directory)?.st_ino == *inode
+            {
                 rustix::fs::futimens(&directory, &times(*mtime))?;
             }
         }
@@ -415,18 +426,6 @@ fn kind_at(folder: &OwnedFd, name: &[u8]) -> io::Result<Option<Found>> {
         FileType::CharacterDevice if stat.st_rdev == 0 => Found::Whiteout,
         _ => Found::Other,
     }))
-}
-
-/// The parts of a member's name. Absolute names are taken as from the root, as engines do.
-fn components(name: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
-    let components: Vec<&[u8]> = name
-        .split(|byte| *byte == b'/')
-        .filter(|component| !component.is_empty() && *component != b".")
-        .collect();
-    if components.contains(&&b".."[..]) {
-        return Err("its name leads out of the layer");
-    }
-    Ok(components)
 }
 
 fn whiteout(parent: &OwnedFd, hidden: &[u8]) -> io::Result<()> {
@@ -469,22 +468,6 @@ fn same_file((folder, from): &(OwnedFd, Vec<u8>), parent: &OwnedFd, name: &[u8])
             .map(|stat| (stat.st_dev, stat.st_ino))
     };
     matches!((stat(folder, from), stat(parent, name)), (Ok(one), Ok(other)) if one == other)
-}
-
-/// Takes away what lies under a name, with everything below it; no link is followed.
-fn remove_tree(folder: &OwnedFd, name: &[u8]) -> io::Result<()> {
-    match rustix::fs::unlinkat(folder, OsStr::from_bytes(name), AtFlags::empty()) {
-        Err(Errno::ISDIR) => {}
-        removed => return Ok(removed?),
-    }
-    let directory = open_directory(folder, name)?;
-    for entry in rustix::fs::Dir::read_from(&directory)? {
-        let entry = entry?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            remove_tree(&directory, entry.file_name().to_bytes())?;
-        }
-    }
-    Ok(rustix::fs::unlinkat(folder, OsStr::from_bytes(name), AtFlags::REMOVEDIR)?)
 }
 
 fn invalid(reason: impl Into<String>) -> io::Error {

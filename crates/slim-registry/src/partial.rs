@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use slim_image::{Descriptor, Layout};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
@@ -89,7 +89,10 @@ async fn open(layout: &Layout, blob: &Descriptor) -> Result<Option<Partial>, Reg
 
 /// `None`: the file got another name, or was removed, while we waited for its lock.
 fn open_locked(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    // The folder may be a stranger's: what a link leads to is not ours to write.
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     file.lock()?;
     let ours = file.metadata()?;
     match std::fs::metadata(path) {

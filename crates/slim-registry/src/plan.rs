@@ -103,11 +103,11 @@ impl Origin {
         }
     }
 
-    /// Where a blob of the plan is read.
-    pub(crate) fn source(&self, blob: &Descriptor) -> BlobSource {
+    /// Where the blobs of the plan are read.
+    pub(crate) fn source(&self) -> BlobSource {
         match self {
             Self::Repository(repository) => BlobSource::Repository(repository.clone()),
-            Self::Layout(layout) => BlobSource::File(layout.blob_path(&blob.digest)),
+            Self::Layout(layout) => BlobSource::Layout(layout.clone()),
         }
     }
 

@@ -289,7 +289,7 @@ async fn push_plan(
     stream::iter(&plan.blobs)
         .map(Ok)
         .try_for_each_concurrent(parallel, |blob| async move {
-            repository.push_blob(blob, &origin.source(blob), progress).await.map(|_| ())
+            repository.push_blob(blob, &origin.source(), progress).await.map(|_| ())
         })
         .await?;
     let (root, below) = plan.manifests.split_last().expect("a plan has the manifest that it was made for");

@@ -312,7 +312,7 @@ async fn referrers_are_kept_under_a_tag_where_the_registry_does_not_know_them() 
         slim_image::Descriptor { platform: None, annotations: Default::default(), ..pushed.descriptor };
     assert_eq!(from.referrers(&subject.digest, None).await.unwrap(), []);
     let empty = fat.put_blob(slim_image::manifest::media::EMPTY, b"{}").unwrap();
-    let source = slim_registry::client::BlobSource::File(fat.blob_path(&empty.digest));
+    let source = slim_registry::client::BlobSource::Layout(fat.clone());
     let quiet: Arc<dyn Progress> = Arc::new(());
     to.push_blob(&empty, &source, &quiet).await.unwrap();
     let mut digests = Vec::new();

@@ -129,7 +129,7 @@ async fn referrers_and_pages_of_tags_go_through_the_api() {
     let bytes = referrer(&fat, &subject, "application/x-sbom");
     let empty = fat.put_blob(media::EMPTY, b"{}").unwrap();
     let quiet: Arc<dyn Progress> = Arc::new(());
-    to.push_blob(&empty, &BlobSource::File(fat.blob_path(&empty.digest)), &quiet).await.unwrap();
+    to.push_blob(&empty, &BlobSource::Layout(fat.clone()), &quiet).await.unwrap();
     let digest = to.push_manifest(&Which::Digest(Digest::of(&bytes)), media::MANIFEST, &bytes).await.unwrap();
     let found = from.referrers(&subject.digest, Some("application/x-sbom")).await.unwrap();
     assert_eq!(found.iter().map(|found| found.digest).collect::<Vec<_>>(), [digest]);

@@ -70,7 +70,7 @@ pub struct ExecArguments {
     pub tty: bool,
     /// Name, id or beginning of an id.
     pub container: String,
-    /// The command.
+    /// The command. Its exit code is ours.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
 }

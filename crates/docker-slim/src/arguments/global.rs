@@ -21,6 +21,9 @@ pub struct GlobalArguments {
     /// docker-slim in $XDG_DATA_HOME, or in ~/.local/share].
     #[arg(long, global = true, value_name = "FOLDER")]
     pub store_root: Option<PathBuf>,
+    /// Most bytes that an image from a registry, an archive or a folder may unpack to: `10g`, `500m`.
+    #[arg(long, global = true, default_value = "64g", value_parser = crate::settings::size, value_name = "BYTES")]
+    pub unpack_limit: u64,
     /// Address of the engine: unix:///path, tcp://host:port.
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub host: Option<String>,

@@ -14,6 +14,9 @@ use slim_engine::{ContainerState, EmbeddedEngine, Engine, EngineError, ExecSpec}
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
+/// So long what a command wrote last is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Does work with the embedded engine on an async runtime. `command`: what Docker calls it.
 pub fn with_embedded<T>(
     global: &GlobalArguments,
@@ -169,8 +172,9 @@ pub fn execute(global: &GlobalArguments, arguments: &ExecArguments) -> Result<()
         let copies = handing_on::hand_on(streams);
         let ended = execution.wait().await;
         for copy in copies {
-            // What could not be written has nobody left who reads it.
-            let _ = copy.await;
+            // What could not be written has nobody left who reads it; a process that the command left behind may hold its
+            // streams open for ever.
+            let _ = tokio::time::timeout(LAST_WORDS, copy).await;
         }
         ended.map_err(failed)
     })?;

@@ -61,7 +61,7 @@ async fn between(
     let transfer = Transfer {
         client: Client::new(settings.client.clone()),
         selected: settings.selected,
-        scratch: settings::state_path(global),
+        scratch: settings::scratch(global),
         bars,
         outside,
     };

@@ -50,7 +50,7 @@ fn trees(
     after: &TreeSource,
 ) -> Result<TreeDifference, Failure> {
     if let (TreeSource::Stored(before), TreeSource::Stored(after)) = (before, after) {
-        return Ok(compare_archives(before, after)?);
+        return Ok(compare_archives(before, after, global.unpack_limit)?);
     }
     let reading: Reading = settings::reading(global)?;
     with_engine(global, &reading.run, image_of(after), async |engine, terminal, outside| {

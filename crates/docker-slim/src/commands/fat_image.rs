@@ -6,12 +6,13 @@ use super::with_registry::Bars;
 use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::outside::Outside;
-use crate::settings::{FatImage, Recipe, Selected, Work, is_id, program};
+use crate::settings::{self, FatImage, Recipe, Selected, Work, is_id, program};
 use crate::terminal::Terminal;
 use slim_build::{BuildError, Event, FatFiles, Output, Person, Progress, Settings};
 use slim_engine::embedded::Store;
 use slim_engine::{Engine, Login};
 use slim_image::location::{EngineKind, Stored};
+use slim_image::packing::Scratch;
 use slim_image::reference::ReferenceError;
 use slim_image::{LocalImage, Location, Reference};
 use slim_registry::client::{Credentials, credentials};
@@ -38,17 +39,17 @@ pub async fn prepare(
     let transfer = Transfer {
         client: Client::new(work.client.clone()),
         selected: Selected { platform: work.settings.platform.clone(), ..Selected::default() },
-        scratch: work.settings.state_path.clone(),
+        scratch: settings::scratch(global),
         bars: &bars,
         outside,
     };
     let prepared = async {
         let mut settings = work.settings.clone();
         let elsewhere = elsewhere(engine, work, &mut settings).await?;
-        settings.carrier = carrier(global, &work.client, settings.state_path.clone(), elsewhere).await?;
+        settings.carrier = carrier(global, &work.client, settings::scratch(global), elsewhere).await?;
         match &work.fat_image {
             FatImage::Held { reference, pull: wanted } => match beside(engine, reference, terminal).await? {
-                Some(stored) => settings.fat_files = Some(open(&settings, stored).await?),
+                Some(stored) => settings.fat_files = Some(open(&settings, &transfer.scratch, stored).await?),
                 None if *wanted => pull(engine, reference, &transfer, terminal).await?,
                 None => {}
             },
@@ -64,7 +65,9 @@ pub async fn prepare(
                     settings.fat_files = Some(at_hand(&transfer, &source).await?);
                 }
             },
-            FatImage::Stored(stored) => settings.fat_files = Some(open(&settings, stored.clone()).await?),
+            FatImage::Stored(stored) => {
+                settings.fat_files = Some(open(&settings, &transfer.scratch, stored.clone()).await?)
+            }
             FatImage::Built(recipe) => build(recipe, terminal).await?,
         }
         bars.clear();
@@ -132,8 +135,8 @@ async fn beside(
     Ok(Some(stored))
 }
 
-async fn open(settings: &Settings, stored: Stored) -> Result<FatFiles, Failure> {
-    let (platform, scratch) = (settings.platform.clone(), settings.state_path.clone());
+async fn open(settings: &Settings, scratch: &Scratch, stored: Stored) -> Result<FatFiles, Failure> {
+    let (platform, scratch) = (settings.platform.clone(), scratch.clone());
     let name = |image: &LocalImage| {
         let asked_for = stored.name().and_then(|name| name.parse::<Reference>().ok());
         let asked_for =
@@ -142,11 +145,11 @@ async fn open(settings: &Settings, stored: Stored) -> Result<FatFiles, Failure> 
     };
     let place = stored.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        fs::create_dir_all(&scratch).map_err(|error| {
-            Failure::new(format!("make folder {}: {error}", scratch.display()), 2)
+        fs::create_dir_all(&scratch.folder).map_err(|error| {
+            Failure::new(format!("make folder {}: {error}", scratch.folder.display()), 2)
                 .with_hint("--state-path names another folder")
         })?;
-        LocalImage::open(&place, platform.as_ref(), &scratch)
+        LocalImage::open(&place, platform.as_ref(), scratch)
             .map_err(|error| Failure::new(error.to_string(), NO_IMAGE))
     });
     let image = opened.await.map_err(|error| BuildError::Bug(format!("a worker stopped: {error}")))??;

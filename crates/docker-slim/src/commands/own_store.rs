@@ -17,5 +17,5 @@ pub fn open(global: &GlobalArguments) -> Result<Store, EngineError> {
             reason: error.to_string(),
         });
     }
-    Store::open(&root)
+    Ok(Store::open(&root)?.with_unpack_limit(global.unpack_limit))
 }

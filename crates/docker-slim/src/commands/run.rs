@@ -13,6 +13,7 @@ use slim_build::{BuildError, Person};
 use slim_engine::{ContainerId, ContainerSpec, EmbeddedEngine, Engine, EngineError};
 use slim_image::Location;
 use slim_image::location::{EngineKind, LocationError};
+use slim_image::packing::Scratch;
 use slim_image::reference::ReferenceError;
 use slim_registry::{Client, ClientSettings};
 use std::fs;
@@ -147,7 +148,7 @@ async fn fetched(
     let transfer = Transfer {
         client: Client::new(client),
         selected: Selected::default(),
-        scratch: engine.store().path().to_owned(),
+        scratch: Scratch { folder: engine.store().path().to_owned(), limit: global.unpack_limit },
         bars: &bars,
         outside,
     };

@@ -14,6 +14,7 @@ use slim_build::BuildError;
 use slim_engine::EngineError;
 use slim_engine::embedded::{Store, StoredImage, StoredVolume};
 use slim_image::location::Form;
+use slim_image::packing::Scratch;
 use slim_image::{Location, Selector, Stored};
 use slim_registry::Client;
 use slim_report::human;
@@ -135,7 +136,7 @@ fn import_image(global: &GlobalArguments, store: &Store, settings: Import) -> Re
         let transfer = Transfer {
             client: Client::new(settings.client),
             selected: settings.selected,
-            scratch: store.path().to_owned(),
+            scratch: Scratch { folder: store.path().to_owned(), limit: global.unpack_limit },
             bars: &bars,
             outside,
         };

@@ -40,6 +40,7 @@ use crate::arguments::{
 use crate::failure::Failure;
 use slim_build::{ConfigEdits, Layers, ObserverChoice, Output, Reading, Settings, Verify};
 use slim_engine::Run;
+use slim_image::packing::Scratch;
 use slim_image::{Location, Packing, Platform};
 use slim_registry::ClientSettings;
 use std::env;
@@ -126,6 +127,7 @@ pub fn reading(global: &GlobalArguments) -> Result<Reading, Failure> {
         binary: PathBuf::from(OWN_BINARY),
         local_layers: local_layers()?,
         state_path: state_path(global),
+        unpack_limit: global.unpack_limit,
         run: this_run()?,
     })
 }
@@ -133,6 +135,31 @@ pub fn reading(global: &GlobalArguments) -> Result<Reading, Failure> {
 /// Folder that holds `.images`, and what is needed for a while.
 pub fn state_path(global: &GlobalArguments) -> PathBuf {
     global.state_path.clone().unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// Where what is packed in images is unpacked to, and how much of it.
+pub fn scratch(global: &GlobalArguments) -> Scratch {
+    Scratch { folder: state_path(global), limit: global.unpack_limit }
+}
+
+/// `512m` …, in powers of 1024 as Docker has them.
+///
+/// # Errors
+/// When it is no number above 0.
+pub fn size(text: &str) -> Result<u64, String> {
+    let lower = text.to_ascii_lowercase();
+    let plain = lower.strip_suffix('b').unwrap_or(&lower);
+    let (number, shift) = match plain.chars().last() {
+        Some('k') => (&plain[..plain.len() - 1], 10),
+        Some('m') => (&plain[..plain.len() - 1], 20),
+        Some('g') => (&plain[..plain.len() - 1], 30),
+        _ => (plain, 0),
+    };
+    let number = number.parse::<u64>().ok().filter(|number| *number > 0);
+    number
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| i64::try_from(*bytes).is_ok())
+        .ok_or_else(|| "a number with k, m or g behind it".to_owned())
 }
 
 /// Where the embedded engine's store lies.

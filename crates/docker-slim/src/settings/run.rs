@@ -120,9 +120,9 @@ fn health_check(arguments: &RunArguments) -> HealthCheck {
 fn limits(arguments: &RunArguments) -> Result<Limits, Failure> {
     const BILLION: f64 = 1e9;
     let memory = arguments.memory.as_deref().map(|text| {
-        bytes(text).ok_or_else(|| {
-            Failure::usage(format!("understand --memory {text}: a number with k, m or g behind it"))
-        })
+        super::size(text)
+            .and_then(|bytes| i64::try_from(bytes).map_err(|error| error.to_string()))
+            .map_err(|reason| Failure::usage(format!("understand --memory {text}: {reason}")))
     });
     let cpus = arguments.cpus.map(|cpus| match cpus {
         #[expect(clippy::cast_possible_truncation, reason = "it is below a billion of billionths")]
@@ -130,19 +130,6 @@ fn limits(arguments: &RunArguments) -> Result<Limits, Failure> {
         _ => Err(Failure::usage(format!("understand --cpus {cpus}: a number above 0"))),
     });
     Ok(Limits { memory: memory.transpose()?, nano_cpus: cpus.transpose()?, pids: arguments.pids_limit })
-}
-
-/// `512m` …, in powers of 1024 as Docker has them.
-fn bytes(text: &str) -> Option<i64> {
-    let lower = text.to_ascii_lowercase();
-    let plain = lower.strip_suffix('b').unwrap_or(&lower);
-    let (number, shift) = match plain.chars().last()? {
-        'k' => (&plain[..plain.len() - 1], 10),
-        'm' => (&plain[..plain.len() - 1], 20),
-        'g' => (&plain[..plain.len() - 1], 30),
-        _ => (plain, 0),
-    };
-    number.parse::<i64>().ok().filter(|number| *number > 0)?.checked_mul(1 << shift)
 }
 
 /// Engines take a profile's text, people name its file.
@@ -202,7 +189,7 @@ mod tests {
         for wrong in ["--memory=x", "--memory=0", "--cpus=0", "--cpus=-1"] {
             assert!(of(&[wrong, "x"]).is_err(), "{wrong:?}");
         }
-        assert_eq!((bytes("7"), bytes("2kb"), bytes("1G")), (Some(7), Some(2048), Some(1 << 30)));
+        assert_eq!(["7", "2kb", "1G"].map(crate::settings::size), [Ok(7), Ok(2048), Ok(1 << 30)]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 )]
 
 pub mod embedded;
+pub mod second_engine;
 pub mod served;
 
 use std::collections::BTreeSet;

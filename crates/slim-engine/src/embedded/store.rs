@@ -22,7 +22,9 @@ use slim_image::config::SourceImage;
 use slim_image::location::Form;
 use slim_image::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT, annotation};
 use slim_image::owners;
-use slim_image::unpack::{Limits, unpack_layer};
+use slim_image::packing::{Scratch, UNPACKED_LIMIT};
+use slim_image::remove::remove_all;
+use slim_image::unpack::{Limits, UnpackError, unpack_layer};
 use slim_image::{
     Descriptor, Digest, Document, Imported, Layout, LocalImage, Manifest, Platform, Reference, Selector,
     Stored, import_archive,
@@ -48,6 +50,8 @@ const KEPT_FOR_A_PULL: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Store {
     root: PathBuf,
     layout: Layout,
+    /// Bytes that one image may unpack to.
+    limit: u64,
 }
 
 /// An image of the store.
@@ -88,7 +92,7 @@ struct LayerRecord {
 pub(super) struct Held(#[expect(dead_code, reason = "holds the lock")] File);
 
 impl Store {
-    /// Opens the store, made where there is none. Only root may.
+    /// Opens the store, made where there is none: a folder that is not there, or empty. Only root may.
     ///
     /// # Errors
     /// When the folder cannot be made or holds something else.
@@ -101,6 +105,14 @@ impl Store {
         builder.recursive(true).mode(0o700);
         builder.create(root).map_err(failed(root))?;
         let root = root.canonicalize().map_err(failed(root))?;
+        // Of a folder that others use (/tmp, for one) nobody else would see anything any more.
+        if !root.join("layers").is_dir() && fs::read_dir(&root).map_err(failed(&root))?.next().is_some() {
+            return Err(EngineError::Store {
+                action: "open".to_owned(),
+                path: root,
+                reason: "the folder holds something else; --store-root names another".to_owned(),
+            });
+        }
         fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).map_err(failed(&root))?;
         for folder in ["layers", "containers", "volumes"] {
             builder.create(root.join(folder)).map_err(failed(&root))?;
@@ -110,7 +122,13 @@ impl Store {
             path: root.clone(),
             reason: error.to_string(),
         })?;
-        Ok(Self { root, layout })
+        Ok(Self { root, layout, limit: UNPACKED_LIMIT })
+    }
+
+    /// Lets an image that comes in unpack to so many bytes, instead of [`UNPACKED_LIMIT`].
+    #[must_use]
+    pub fn with_unpack_limit(self, limit: u64) -> Self {
+        Self { limit, ..self }
     }
 
     /// Where it lies.
@@ -226,7 +244,8 @@ impl Store {
             |reason: String| EngineError::ImageUnreadable { reference: reference.to_owned(), reason };
         let selector = Selector::Digest(image.manifest.digest);
         let stored = Stored { form: Form::Layout, path: self.layout.path().to_owned(), selector };
-        let local = LocalImage::open(&stored, Some(&image.platform()), &self.root)
+        let scratch = Scratch { folder: self.root.clone(), limit: self.limit };
+        let local = LocalImage::open(&stored, Some(&image.platform()), scratch)
             .map_err(|error| unreadable(error.to_string()))?;
         let names: Vec<Reference> = image.names.iter().filter_map(|name| name.parse().ok()).collect();
         let mut file = tempfile::tempfile_in(&self.root).map_err(|error| self.failed("write to", error))?;
@@ -464,13 +483,13 @@ impl Store {
                 fs::rename(entry.path(), &doomed).map_err(failed)?;
             }
             let doomed = if name.starts_with(INCOMING) { entry.path() } else { doomed };
-            fs::remove_dir_all(doomed).map_err(failed)?;
+            remove_all(&doomed).map_err(failed)?;
         }
         for folder in ["containers", "volumes"] {
             for entry in fs::read_dir(self.root.join(folder)).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 if entry.file_name().to_string_lossy().starts_with(INCOMING) {
-                    fs::remove_dir_all(entry.path()).map_err(failed)?;
+                    remove_all(&entry.path()).map_err(failed)?;
                 }
             }
         }
@@ -498,20 +517,23 @@ impl Store {
     /// Unpacks an image's layers that are not unpacked yet. The lock is held shared.
     fn unpack(&self, image: &StoredImage) -> Result<()> {
         let load_failed = |reason: String| EngineError::LoadFailed { reason };
+        let mut left = self.limit;
         for (number, (diff_id, layer)) in image.config.rootfs.diff_ids.iter().zip(&image.layers).enumerate() {
             if self.layer(diff_id).is_dir() {
+                left = left.saturating_sub(self.layer_size(diff_id));
                 continue;
             }
             let failed = |error: &dyn std::fmt::Display| load_failed(format!("layer {number}: {error}"));
-            let incoming = tempfile::Builder::new()
-                .prefix(INCOMING)
-                .tempdir_in(self.root.join("layers"))
-                .map_err(|error| failed(&error))?;
+            let incoming = Incoming::below(&self.root.join("layers")).map_err(|error| failed(&error))?;
             let files = incoming.path().join("diff");
             fs::DirBuilder::new().mode(0o755).create(&files).map_err(|error| failed(&error))?;
             let blob = self.layout.open_blob(layer).map_err(|error| failed(&error))?;
-            let unpacked =
-                unpack_layer(blob, diff_id, &files, Limits::default()).map_err(|error| failed(&error))?;
+            let limits = Limits { bytes: left, ..Limits::default() };
+            let unpacked = unpack_layer(blob, diff_id, &files, limits).map_err(|error| match error {
+                UnpackError::TooLarge { .. } => failed(&UnpackError::TooLarge { limit: self.limit }),
+                error => failed(&error),
+            })?;
+            left = left.saturating_sub(unpacked.size);
             write(&incoming.path().join("layer.json"), &LayerRecord { version: 1, size: unpacked.size })
                 .map_err(|error| failed(&error))?;
             if !unpacked.owners.is_empty() {
@@ -527,7 +549,7 @@ impl Store {
             }
             // Another process may have been faster.
             match fs::rename(incoming.path(), self.layer(diff_id)) {
-                Ok(()) => drop(incoming.keep()),
+                Ok(()) => incoming.keep(),
                 Err(_) if self.layer(diff_id).is_dir() => {}
                 Err(error) => return Err(failed(&error)),
             }
@@ -567,7 +589,7 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        match fs::remove_dir_all(doomed) {
+        match remove_all(&doomed) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -602,6 +624,31 @@ impl Store {
         let folder = self.volume_path(name);
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
         Ok(folder)
+    }
+}
+
+/// A layer's folder on its way into the store; removed with all that a stranger put there, unless it is kept.
+struct Incoming(Option<PathBuf>);
+
+impl Incoming {
+    fn below(layers: &Path) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix(INCOMING).tempdir_in(layers)?;
+        Ok(Self(Some(folder.keep())))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // What is left is swept by the next one who has the store alone.
+        drop(self.0.take().map(|folder| remove_all(&folder)));
     }
 }
 

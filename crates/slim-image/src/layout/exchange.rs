@@ -5,6 +5,7 @@
 
 use super::{INDEX, Layout, LayoutError, MARKER, failed, json, plain_file, small_file};
 use crate::archive::blob_path;
+use crate::beneath::open_file;
 use crate::digest::Digest;
 use crate::local::{LocalImage, unpacked_archive};
 use crate::location::DIRECTORY_VERSION;
@@ -12,12 +13,13 @@ use crate::manifest::{
     Descriptor, Document, MANIFEST_LIMIT, Manifest, ManifestError, Packing, annotation, media,
 };
 use crate::pack::pack;
+use crate::packing::Scratch;
 use crate::reference::Reference;
 use crate::shelf::{ArchiveError, Part, Shelf};
 use crate::sink::{refuse_other_directory, remove_other_blobs, whole_file};
 use crate::tape::{self, Member, MemberKind};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::num::NonZero;
 use std::path::Path;
@@ -39,12 +41,11 @@ pub enum ExchangeError {
 }
 
 impl Layout {
-    /// Whether a tar file, packed or not, is an OCI layout and no docker-archive. What is unpacked goes to an unnamed file
-    /// in `scratch`.
+    /// Whether a tar file, packed or not, is an OCI layout and no docker-archive. What is unpacked goes to `scratch`.
     ///
     /// # Errors
     /// When it is no tar file.
-    pub fn is_in_archive(path: &Path, scratch: &Path) -> Result<bool, ExchangeError> {
+    pub fn is_in_archive(path: &Path, scratch: &Scratch) -> Result<bool, ExchangeError> {
         let refuse = |source: ArchiveError| ExchangeError::Archive { path: path.to_owned(), source };
         let file = plain_file(path).map_err(failed("read", path))?;
         let file = unpacked_archive(file, scratch).map_err(refuse)?;
@@ -52,14 +53,15 @@ impl Layout {
         Ok(!shelf.holds("manifest.json") && shelf.holds(INDEX))
     }
 
-    /// Takes in everything that an OCI layout in a tar file has.
+    /// Takes in everything that an OCI layout in a tar file has, which unpacks to `limit` bytes at most.
     ///
     /// # Errors
     /// When it is none, or a blob is not what its name says.
-    pub fn take_archive(&self, path: &Path) -> Result<(), ExchangeError> {
+    pub fn take_archive(&self, path: &Path, limit: u64) -> Result<(), ExchangeError> {
         let refuse = |source: ArchiveError| ExchangeError::Archive { path: path.to_owned(), source };
         let file = plain_file(path).map_err(failed("read", path))?;
-        let file = Arc::new(unpacked_archive(file, &self.root).map_err(refuse)?);
+        let file =
+            Arc::new(unpacked_archive(file, &Scratch { folder: self.root.clone(), limit }).map_err(refuse)?);
         let shelf = Shelf::scan(&mut &*file).map_err(refuse)?;
         let bytes = shelf.bytes(&mut &*file, INDEX, MANIFEST_LIMIT).map_err(refuse)?;
         let index = match Document::read(&bytes, None) {
@@ -86,8 +88,7 @@ impl Layout {
     /// # Errors
     /// When it is none, or a blob is missing or not what its name says.
     pub fn take_directory(&self, path: &Path) -> Result<Descriptor, ExchangeError> {
-        let file = path.join("manifest.json");
-        let bytes = small_file(&file).map_err(failed("read", &file))?;
+        let bytes = small_file(path, "manifest.json").map_err(failed("read", &path.join("manifest.json")))?;
         let refuse = |source| ExchangeError::Document { path: path.to_owned(), source };
         let (manifest, media_type) = match Document::read(&bytes, None).map_err(refuse)? {
             Document::Manifest(manifest) => {
@@ -100,8 +101,9 @@ impl Layout {
             }
         };
         for blob in manifest.blobs() {
-            let file = path.join(blob.digest.hex());
-            self.take_blob(blob, &mut plain_file(&file).map_err(failed("read", &file))?)?;
+            let name = blob.digest.hex();
+            let mut file = open_file(path, &name).map_err(failed("read", &path.join(&name)))?;
+            self.take_blob(blob, &mut file)?;
         }
         let descriptor = self.put_blob(&media_type, &bytes)?;
         self.put(descriptor.clone())?;
@@ -194,7 +196,8 @@ impl Layout {
             member(output, MARKER, marker.len() as u64, &mut &marker[..])?;
             member(output, INDEX, index.len() as u64, &mut &index[..])?;
             for (digest, size) in &blobs {
-                member(output, &blob_path(digest), *size, &mut File::open(self.blob_path(digest))?)?;
+                let blob = self.open_blob(&Descriptor::new("", *digest, *size)).map_err(io::Error::other)?;
+                member(output, &blob_path(digest), *size, &mut { blob })?;
             }
             tape::finish(output)
         })?;
@@ -232,6 +235,7 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::location::{Form, Stored};
+    use crate::packing::UNPACKED_LIMIT;
     use crate::{Index, Platform, Selector};
 
     /// A layout whose index has an index of two images under the name `1`.
@@ -266,9 +270,9 @@ mod tests {
         let (layout, _) = layout(folder.path());
         let archive = folder.path().join("a.tar");
         layout.write_archive(&archive).unwrap();
-        assert!(Layout::is_in_archive(&archive, folder.path()).unwrap());
+        assert!(Layout::is_in_archive(&archive, &folder.path().into()).unwrap());
         let back = Layout::create(folder.path().join("b")).unwrap();
-        back.take_archive(&archive).unwrap();
+        back.take_archive(&archive, UNPACKED_LIMIT).unwrap();
         assert_eq!(
             (back.index().unwrap(), back.blobs().unwrap()),
             (layout.index().unwrap(), layout.blobs().unwrap())
@@ -303,7 +307,7 @@ mod tests {
         layout.write_archive(&archive).unwrap();
         let back = Layout::create(folder.path().join("b")).unwrap();
         assert!(back.take_directory(&directory).is_err());
-        assert!(back.take_archive(&archive).is_err());
+        assert!(back.take_archive(&archive, UNPACKED_LIMIT).is_err());
         assert!(!back.blob_path(&Digest::of([0; 1024])).exists());
         assert_eq!(back.index().unwrap(), Index::empty());
     }

@@ -126,15 +126,20 @@ fn start<E>(
 
 /// Looks for a digest in the indexes that an index names. What cannot be read is not where it is found.
 fn search<E>(index: &Index, digest: &Digest, read: &mut Reader<'_, E>) -> Option<Descriptor> {
-    let mut waiting: Vec<Descriptor> = index.manifests.iter().filter(|it| it.is_index()).cloned().collect();
-    for _ in 0..SEARCH_LIMIT {
-        let nested = waiting.pop()?;
+    let indexes = |index: Index| index.manifests.into_iter().filter(Descriptor::is_index);
+    let mut waiting: Vec<Descriptor> = indexes(index.clone()).take(SEARCH_LIMIT).collect();
+    let mut seen: BTreeSet<Digest> = waiting.iter().map(|index| index.digest).collect();
+    while let Some(nested) = waiting.pop() {
         let Ok(bytes) = read(&nested) else { continue };
         let Ok(Document::Index(index)) = Document::read(&bytes, Some(&nested.media_type)) else { continue };
         if let Some(found) = index.manifests.iter().find(|descriptor| descriptor.digest == *digest) {
             return Some(found.clone());
         }
-        waiting.extend(index.manifests.into_iter().filter(Descriptor::is_index));
+        for further in indexes(*index) {
+            if seen.len() < SEARCH_LIMIT && seen.insert(further.digest) {
+                waiting.push(further);
+            }
+        }
     }
     None
 }

@@ -7,6 +7,7 @@ use crate::layer::{Layer, LayerEntry, write_layer};
 use crate::location::Location;
 use crate::manifest::{Index, media};
 use crate::memory::MemoryTree;
+use crate::packing::Scratch;
 use crate::tree::{ImageTree, Kind, TreeError};
 use proptest::prelude::*;
 use std::fs;
@@ -291,7 +292,9 @@ fn bombs_end_at_the_limit_with_the_disk_not_full() {
     for packing in [Packing::Gzip, Packing::Zstd] {
         let (_folder, layout) = fresh();
         put(&layout, &image, packing, None);
-        let error = opened(&layout).with_limit(1 << 20).tree().unwrap_err().to_string();
+        let stored = Stored { form: Form::Layout, path: layout.path().to_owned(), selector: Selector::Only };
+        let scratch = Scratch { folder: std::env::temp_dir(), limit: 1 << 20 };
+        let error = LocalImage::open(&stored, None, scratch).unwrap().tree().unwrap_err().to_string();
         assert!(error.contains("more than 1048576 bytes"), "{error}");
         assert!(opened(&layout).tree().is_ok());
     }
@@ -374,8 +377,8 @@ fn files_that_are_missing_are_named() {
 /// Reads everything that can be read of what lies there.
 fn read_all(text: &str) {
     let Ok(Some(stored)) = Stored::recognise(text) else { return };
-    let Ok(local) = LocalImage::open(&stored, None, &std::env::temp_dir()) else { return };
-    let local = local.with_limit(8 << 20);
+    let scratch = Scratch { folder: std::env::temp_dir(), limit: 8 << 20 };
+    let Ok(local) = LocalImage::open(&stored, None, scratch) else { return };
     let written = local.write_archive(io::sink(), &[]);
     if let Ok(tree) = local.tree() {
         for (path, _) in tree.walk().filter(|(_, entry)| matches!(entry.kind, Kind::File { .. })) {

@@ -4,8 +4,12 @@ use super::{BLOCK, Member, MemberKind, XATTR};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-/// More extension records than any file system lets a file have; what claims more is refused before it is read.
+/// More extension records before one member than any file system lets a file have; what claims more is refused before it is
+/// read.
 const EXTENSION_LIMIT: u64 = 4 << 20;
+/// XATTR_NAME_MAX and XATTR_SIZE_MAX of limits.h.
+const XATTR_NAME_LIMIT: usize = 255;
+const XATTR_SIZE_LIMIT: usize = 64 << 10;
 
 /// Why a tar stream cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,8 @@ struct Extensions {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
+    /// Bytes of all of them.
+    size: u64,
 }
 
 impl<R: Read> Scanner<R> {
@@ -59,13 +65,19 @@ impl<R: Read> Scanner<R> {
             check(&block, at)?;
             match block[156] {
                 b'x' => {
-                    let bytes = self.extension(&block, at)?;
+                    let bytes = self.extension(&block, at, &mut extensions.size)?;
                     parse_records(&bytes, &mut extensions.records)
                         .ok_or(TapeError::Extension { at: self.position })?;
                 }
-                b'g' => drop(self.extension(&block, at)?),
-                b'L' => extensions.long_name = Some(until_zero(&self.extension(&block, at)?).to_vec()),
-                b'K' => extensions.long_link = Some(until_zero(&self.extension(&block, at)?).to_vec()),
+                b'g' => drop(self.extension(&block, at, &mut extensions.size)?),
+                b'L' => {
+                    let bytes = self.extension(&block, at, &mut extensions.size)?;
+                    extensions.long_name = Some(until_zero(&bytes).to_vec());
+                }
+                b'K' => {
+                    let bytes = self.extension(&block, at, &mut extensions.size)?;
+                    extensions.long_link = Some(until_zero(&bytes).to_vec());
+                }
                 _ => return self.member(&block, at, extensions).map(Some),
             }
         }
@@ -112,9 +124,12 @@ impl<R: Read> Scanner<R> {
         self.padding = size.wrapping_neg() % BLOCK as u64;
     }
 
-    fn extension(&mut self, block: &[u8; BLOCK], at: u64) -> Result<Vec<u8>, TapeError> {
+    /// Reads an extension; `before` counts the bytes of all that belong to one member.
+    fn extension(&mut self, block: &[u8; BLOCK], at: u64, before: &mut u64) -> Result<Vec<u8>, TapeError> {
         let size = number(block, 124..136, at, "size")?;
-        if size > EXTENSION_LIMIT {
+        // An empty one takes room, too.
+        *before = before.saturating_add(size).saturating_add(BLOCK as u64);
+        if *before > EXTENSION_LIMIT {
             return Err(TapeError::ExtensionTooLong { at, size });
         }
         self.expect(size);
@@ -217,6 +232,8 @@ fn apply(member: &mut Member, records: BTreeMap<Vec<u8>, Vec<u8>>) -> Option<()>
             return None;
         }
         match &key[..] {
+            // No name on a disk holds one.
+            b"path" | b"linkpath" if value.contains(&0) => return None,
             b"path" => member.name = value,
             b"linkpath" => member.link = value,
             b"uid" => member.uid = decimal(&value)?,
@@ -225,6 +242,10 @@ fn apply(member: &mut Member, records: BTreeMap<Vec<u8>, Vec<u8>>) -> Option<()>
             b"mtime" => member.mtime = seconds(&value)?,
             _ => {
                 if let Some(name) = key.strip_prefix(XATTR) {
+                    let is_name = (1..=XATTR_NAME_LIMIT).contains(&name.len()) && !name.contains(&0);
+                    if !is_name || value.len() > XATTR_SIZE_LIMIT {
+                        return None;
+                    }
                     member.xattrs.insert(String::from_utf8(name.to_vec()).ok()?, value);
                 }
             }

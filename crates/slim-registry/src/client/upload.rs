@@ -16,9 +16,9 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RANGE};
 use hyper::{Method, Response, StatusCode};
-use slim_image::Descriptor;
+use slim_image::{Descriptor, Layout};
 use std::io;
-use std::path::PathBuf;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,8 @@ use url::Url;
 /// Where the bytes of a blob come from.
 #[derive(Clone)]
 pub enum BlobSource {
-    File(PathBuf),
+    /// A blob of a layout, as it lies there.
+    Layout(Layout),
     Bytes(Bytes),
     Repository(Repository),
 }
@@ -302,13 +303,14 @@ impl BlobSource {
                 let part = bytes.slice(range(offset)..range(offset + length));
                 Ok(stream::iter([Ok(part)]).boxed())
             }
-            Self::File(path) => {
-                let mut file =
-                    tokio::fs::File::open(path).await.map_err(RegistryError::file("open", path.clone()))?;
+            Self::Layout(layout) => {
+                let path = layout.blob_path(&blob.digest);
+                let (layout, blob) = (layout.clone(), blob.clone());
+                let opened = tokio::task::spawn_blocking(move || layout.blob_file(&blob)).await;
+                let mut file = tokio::fs::File::from_std(opened.expect("nothing in there panics")?);
                 file.seek(io::SeekFrom::Start(offset))
                     .await
                     .map_err(RegistryError::file("read", path.clone()))?;
-                let path = path.clone();
                 let failed = move |error| RegistryError::file("read", path.clone())(error);
                 Ok(pieces::of_file(file, length).map(move |piece| piece.map_err(&failed)).boxed())
             }

@@ -9,16 +9,16 @@ use crate::settings::Selected;
 use async_trait::async_trait;
 use slim_build::{Carrier, NotCarried};
 use slim_image::location::{Form, Location};
+use slim_image::packing::Scratch;
 use slim_image::{Layout, Selector, Stored};
 use slim_registry::{Client, ClientSettings};
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Knows the way to each of the places.
 struct Elsewhere {
     client: Client,
-    scratch: PathBuf,
+    scratch: Scratch,
     destinations: Vec<(String, Destination)>,
     bars: Arc<Bars>,
     outside: Outside,
@@ -37,7 +37,7 @@ impl fmt::Debug for Elsewhere {
 pub async fn carrier(
     global: &GlobalArguments,
     client: &ClientSettings,
-    scratch: PathBuf,
+    scratch: Scratch,
     places: Vec<Location>,
 ) -> Result<Option<Arc<dyn Carrier>>, Failure> {
     if places.is_empty() {

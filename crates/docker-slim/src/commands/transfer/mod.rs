@@ -22,6 +22,7 @@ use slim_build::{BuildError, written_by};
 use slim_engine::embedded::Store;
 use slim_image::location::Form;
 use slim_image::manifest::media;
+use slim_image::packing::Scratch;
 use slim_image::{Descriptor, Layout, LocalImage, Packing, Platform, Reference, Selector, Stored};
 use slim_registry::client::Progress;
 use slim_registry::{Client, From, Selection, To, Transferred};
@@ -38,7 +39,7 @@ pub struct Transfer<'a> {
     pub client: Client,
     pub selected: Selected,
     /// Where files lie that are needed on the way.
-    pub scratch: PathBuf,
+    pub scratch: Scratch,
     pub bars: &'a Arc<Bars>,
     pub outside: &'a Outside,
 }
@@ -211,23 +212,25 @@ impl Transfer<'_> {
                 let folder = self.folder()?;
                 let (path, place, selected) =
                     (folder.path().to_owned(), place.clone(), self.selected.clone());
+                let scratch = Scratch { folder: path.clone(), limit: self.scratch.limit };
                 let (layout, selector) = blocking(move || {
                     let layout = Layout::create(path.join("layout")).map_err(|error| unreadable(&error))?;
                     let is_layout = match place.form {
                         Form::OciArchive => true,
-                        Form::AnyArchive => {
-                            Layout::is_in_archive(&place.path, &path).map_err(|error| unreadable(&error))?
-                        }
+                        Form::AnyArchive => Layout::is_in_archive(&place.path, &scratch)
+                            .map_err(|error| unreadable(&error))?,
                         _ => false,
                     };
                     let selector = if is_layout {
-                        layout.take_archive(&place.path).map_err(|error| unreadable(&error))?;
+                        layout
+                            .take_archive(&place.path, scratch.limit)
+                            .map_err(|error| unreadable(&error))?;
                         place.selector
                     } else if place.form == Form::Directory {
                         layout.take_directory(&place.path).map_err(|error| unreadable(&error))?;
                         Selector::Only
                     } else {
-                        let image = LocalImage::open(&place, selected.platform.as_ref(), &path);
+                        let image = LocalImage::open(&place, selected.platform.as_ref(), scratch);
                         take(&layout, &image.map_err(|error| unreadable(&error))?)?
                     };
                     Ok((layout, selector))
@@ -312,16 +315,17 @@ impl Transfer<'_> {
     async fn open(&self, place: Stored) -> Result<LocalImage, Failure> {
         let (platform, scratch) = (self.selected.platform.clone(), self.scratch.clone());
         blocking(move || {
-            std::fs::create_dir_all(&scratch)
-                .map_err(|error| Failure::usage(format!("make folder {}: {error}", scratch.display())))?;
-            LocalImage::open(&place, platform.as_ref(), &scratch)
+            let folder = &scratch.folder;
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Failure::usage(format!("make folder {}: {error}", folder.display())))?;
+            LocalImage::open(&place, platform.as_ref(), scratch)
                 .map_err(|error| Failure::new(error.to_string(), UNREADABLE))
         })
         .await
     }
 
     async fn holding(&self, reference: &Reference) -> Result<Holding, Failure> {
-        let (scratch, platform) = (self.scratch.clone(), self.selected.platform.clone());
+        let (scratch, platform) = (self.scratch.folder.clone(), self.selected.platform.clone());
         let platform = platform.unwrap_or_else(Platform::host);
         let key = format!("{} {platform}", reference.canonical());
         blocking(move || {
@@ -345,10 +349,11 @@ impl Transfer<'_> {
     }
 
     fn folder(&self) -> Result<TempDir, Failure> {
-        std::fs::create_dir_all(&self.scratch)
-            .and_then(|()| tempfile::Builder::new().prefix(".slim-").tempdir_in(&self.scratch))
+        let scratch = &self.scratch.folder;
+        std::fs::create_dir_all(scratch)
+            .and_then(|()| tempfile::Builder::new().prefix(".slim-").tempdir_in(scratch))
             .map_err(|error| {
-                Failure::usage(format!("write below {}: {error}", self.scratch.display()))
+                Failure::usage(format!("write below {}: {error}", scratch.display()))
                     .with_hint("--state-path names another folder")
             })
     }
