@@ -117,3 +117,43 @@ fn arguments_that_matter_are_told_as_values() {
     }
     assert!(trace.arguments.iter().all(|arguments| !slim_trace::argued(&arguments.call).is_empty()));
 }
+
+/// The same program as in `engine_paths.rs`, of which only this is looked at here.
+#[test]
+fn locks_links_and_what_is_only_appended_to_are_told() {
+    if !Path::new("/bin/busybox").exists() || slim_sensor::preflight().is_err() {
+        eprintln!("skipped: needs root and /bin/busybox");
+        return;
+    }
+    use Access::{Append, Create, LinkFrom, LinkTo, Lock, LockExclusive, Open, Write};
+    let markers: [(&str, &[Access]); 12] = [
+        ("append", &[Open, Append]),
+        ("append_made", &[Open, Append, Create]),
+        ("append_truncated", &[Open, Write]),
+        ("flock", &[Open, Lock]),
+        ("flock_exclusive", &[Open, LockExclusive]),
+        ("fcntl", &[Open, Lock]),
+        ("fcntl_exclusive", &[Open, Write, LockExclusive]),
+        ("fcntl_get", &[Open]),
+        ("link_old", &[Open, LinkFrom]),
+        ("link_new", &[Create, LinkTo]),
+        ("linkat_old", &[Open, LinkFrom]),
+        ("linkat_new", &[Create, LinkTo]),
+    ];
+    let bare = Bare::new("locks");
+    for (name, _) in markers.iter().filter(|(_, expected)| !expected.contains(&Create)) {
+        fs::write(bare.root.path().join("m").join(name), "").unwrap();
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/paths.c");
+    let program = bare.root.path().join("paths");
+    sh(&format!("cc -static -no-pie -O1 {} -o {}", source.display(), program.display()));
+    // What else it does wants files that are not here.
+    let trace = bare.run("sh -c '/paths 2>/dev/null || true'");
+    let root = bare.root.path().display();
+    for (name, expected) in markers {
+        let of_path = |path: &str| trace.files.iter().filter(move |file| file.path.to_string() == path);
+        let path = format!("{root}/m/{name}");
+        let seen: BTreeSet<Access> = of_path(&path).flat_map(|file| file.access.iter().copied()).collect();
+        assert_eq!(seen, expected.iter().copied().collect(), "{name}");
+    }
+}
