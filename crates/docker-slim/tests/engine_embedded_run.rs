@@ -96,13 +96,8 @@ fn a_policy_that_is_attached_in_a_registry_holds_for_the_container() {
     let archive = format!("docker-archive:{}", embedded.folder.path().join("test-1.tar").display());
     let push = |flag: &str| embedded.run_slim(&["push", &archive, &image, flag]);
     let run = |more: &[&str]| {
-        let words = ["run", "--rm"].iter().chain(more).chain(&[
-            &*image,
-            "sh",
-            "-c",
-            "mkdir /x && echo made; echo on",
-        ]);
-        embedded.run_slim(&words.copied().collect::<Vec<_>>())
+        let command = [&*image, "sh", "-c", "mkdir /x && echo made; echo on"];
+        embedded.run_slim(&[&["run", "--rm"], more, &command].concat())
     };
     push("--attach-policy=off").expect(0);
     let without = run(&["--policy", &remote]);
