@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,8 +21,8 @@ pub struct Sidecar {
     opener: Opener,
     /// Why it is gone.
     loss: watch::Receiver<Option<String>>,
-    /// The tasks that carry and beat.
-    tasks: [JoinHandle<()>; 2],
+    /// The task that carries and beats.
+    carry: JoinHandle<()>,
 }
 
 impl fmt::Debug for Sidecar {
@@ -32,7 +33,7 @@ impl fmt::Debug for Sidecar {
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.carry.abort();
     }
 }
 
@@ -50,27 +51,44 @@ impl Sidecar {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
+        Self::patient(output, input, diagnostics, SILENCE).await
+    }
+
+    /// One that may be silent for so long and no longer.
+    async fn patient<R, W>(
+        output: R,
+        input: W,
+        diagnostics: impl Fn() -> String + Send + 'static,
+        patience: Duration,
+    ) -> Result<Arc<Self>, SensorError>
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
         let (mut output, mut input) = (output, input);
         let hello = async {
             input.write_all(HELLO.as_bytes()).await?;
             input.flush().await?;
             greeted(&mut output).await
         };
-        let greeted = tokio::time::timeout(SILENCE, hello).await;
+        let greeted = tokio::time::timeout(patience, hello).await;
         if let Err(error) = greeted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             return Err(gone(&error.to_string(), &diagnostics()));
         }
         let link = Link::near(tokio::io::join(output, input));
         let (opener, wanted) = Opener::new();
         let (lost, loss) = watch::channel(None);
-        let lost = Arc::new(lost);
-        let beat = tokio::spawn(beat(opener.clone(), Arc::clone(&lost)));
+        let silent = silent(opener.clone(), patience);
         let carry = tokio::spawn(async move {
-            let reason = link.drive(wanted).await;
+            // Whichever ends first: the link goes with this, and everybody who waits for a word over it is told.
+            let reason = tokio::select! {
+                reason = link.drive(wanted) => reason,
+                reason = silent => reason,
+            };
             // What it said last may be under way.
-            tell(&lost, with(&reason, &diagnostics()));
+            lost.send_replace(Some(with(&reason, &diagnostics())));
         });
-        Ok(Arc::new(Self { opener, loss, tasks: [carry, beat] }))
+        Ok(Arc::new(Self { opener, loss, carry }))
     }
 
     /// Waits until the sidecar is gone, and says why.
@@ -182,33 +200,57 @@ fn with(reason: &str, diagnostics: &str) -> String {
     }
 }
 
-/// The first reason stands.
-fn tell(lost: &watch::Sender<Option<String>>, reason: String) {
-    lost.send_if_modified(|told| {
-        let is_first = told.is_none();
-        told.get_or_insert(reason);
-        is_first
-    });
-}
-
-/// Shows the far side that we are here, and sees that it is.
-async fn beat(opener: Opener, lost: Arc<watch::Sender<Option<String>>>) {
+/// Shows the far side that we are here, and ends when nothing is heard of it any more. That the link broke is not silence:
+/// the link itself knows better why.
+async fn silent(opener: Opener, patience: Duration) -> String {
     let beats = async {
         let mut stream = opener.open().await?;
         send(&mut stream, &Open::Beat).await?;
         loop {
             stream.write_all(&[0]).await?;
             stream.flush().await?;
-            let echo = tokio::time::timeout(SILENCE, stream.read_u8()).await;
-            if echo.is_err() {
-                tell(&lost, format!("it was silent for {} s", SILENCE.as_secs()));
-                return Ok(());
-            }
-            echo.unwrap_or(Ok(0))?;
+            match tokio::time::timeout(patience, stream.read_u8()).await {
+                Ok(echo) => echo?,
+                Err(_) => return io::Result::Ok(()),
+            };
             tokio::time::sleep(BEAT).await;
         }
     };
-    let ended: io::Result<()> = beats.await;
-    // The link itself knows better why.
-    tracing::debug!(?ended, "the sidecar is no longer asked whether it is there");
+    match beats.await {
+        Ok(()) => format!("it was silent for {} s", patience.as_secs()),
+        Err(error) => {
+            tracing::debug!(%error, "the sidecar is no longer asked whether it is there");
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_falls_silent_is_gone_for_everybody_who_waits() {
+        const SOON: Duration = Duration::from_secs(30);
+        let ((near_in, mut far_in), (mut far_out, near_out)) =
+            (tokio::io::duplex(4096), tokio::io::duplex(4096));
+        let silent = async {
+            // It greets, and then it only ever listens.
+            let mut greeting = [0; 4096];
+            let length = far_in.read(&mut greeting).await.unwrap();
+            far_out.write_all(&greeting[..length]).await.unwrap();
+            tokio::io::copy(&mut far_in, &mut tokio::io::sink()).await.unwrap();
+            std::future::pending().await
+        };
+        let asked = async {
+            let patience = Duration::from_secs(1);
+            let sidecar = Sidecar::patient(near_out, near_in, String::new, patience).await.unwrap();
+            tokio::time::timeout(SOON, sidecar.acting(1)).await.expect("it waits for ever")
+        };
+        let error = tokio::select! {
+            answer = asked => answer.unwrap_err(),
+            () = silent => unreachable!("it ends by nothing"),
+        };
+        assert!(error.to_string().contains("silent for 1 s"), "{error}");
+    }
 }

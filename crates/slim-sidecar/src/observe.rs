@@ -105,11 +105,7 @@ async fn listen(mut input: ReadHalf<Stream>, heard: Arc<Heard>) {
     let ended = loop {
         match hear(&mut input).await {
             Ok(Some(Said::Answer(Answer::State(state)))) => {
-                let mut now = heard.lock();
-                if let Some(listening) = &state.listening {
-                    now.listening.clone_from(listening);
-                }
-                now.state = state;
+                heard.lock().learn(state);
             }
             Ok(Some(said)) => heard.lock().answers.push_back(said),
             Ok(None) => break "it ended the observation".to_owned(),
@@ -133,6 +129,20 @@ async fn hear(input: &mut ReadHalf<Stream>) -> io::Result<Option<Said>> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(Some(Said::Trace(trace)))
+}
+
+impl Now {
+    /// Takes a state down. A fault is told once, perhaps long before anybody asks: it stays until then.
+    fn learn(&mut self, state: State) {
+        if let Some(listening) = &state.listening {
+            self.listening.clone_from(listening);
+        }
+        let untold = self.state.not_started.take();
+        self.state = state;
+        if self.state.not_started.is_none() {
+            self.state.not_started = untold;
+        }
+    }
 }
 
 impl Heard {
@@ -252,4 +262,20 @@ async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SensorError> + Send + 'static,
 ) -> Result<T, SensorError> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(SensorError::Panicked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Fault;
+
+    #[test]
+    fn what_went_wrong_at_the_start_is_kept_until_somebody_asks() {
+        let mut now = Now::default();
+        let fault = Fault::from(SensorError::Panicked);
+        now.learn(State { not_started: Some(fault), ..State::default() });
+        now.learn(State { idle: 7, ..State::default() });
+        assert_eq!(now.state.idle, 7);
+        assert!(now.state.not_started.is_some());
+    }
 }

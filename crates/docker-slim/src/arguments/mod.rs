@@ -43,8 +43,8 @@ pub use policy::{
 pub use probe::ProbeArguments;
 pub use recipe::RecipeArguments;
 pub use registry::{
-    ClientArguments, CopyArguments, PlatformArguments, PullArguments, PushArguments, RegistryArguments,
-    RegistryCommand, ServeArguments,
+    ClientArguments, CopyArguments, FetchArguments, PlatformArguments, PullArguments, PushArguments,
+    RegistryArguments, RegistryCommand, ServeArguments,
 };
 pub use run::{PullPolicy, RunArguments};
 pub use source::{CommonArguments, ObserverName};

@@ -21,6 +21,18 @@ pub struct ClientArguments {
     pub parallel: u16,
 }
 
+/// How registries are talked to by what takes images out of them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub struct FetchArguments {
+    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
+    /// times.
+    #[arg(long, value_name = "REGISTRY=MIRROR")]
+    pub registry_mirror: Vec<String>,
+    #[command(flatten)]
+    pub client: ClientArguments,
+}
+
 /// Which images of an index.
 #[derive(Debug, Args)]
 pub struct PlatformArguments {
@@ -47,12 +59,8 @@ pub struct PullArguments {
     pub output: Option<String>,
     #[command(flatten)]
     pub platforms: PlatformArguments,
-    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
-    /// times.
-    #[arg(long, value_name = "REGISTRY=MIRROR")]
-    pub registry_mirror: Vec<String>,
     #[command(flatten)]
-    pub client: ClientArguments,
+    pub fetch: FetchArguments,
 }
 
 #[derive(Debug, Args)]
@@ -87,15 +95,11 @@ pub struct CopyArguments {
     pub to: String,
     #[command(flatten)]
     pub platforms: PlatformArguments,
-    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
-    /// times.
-    #[arg(long, value_name = "REGISTRY=MIRROR")]
-    pub registry_mirror: Vec<String>,
     /// Push blobs in chunks of so many bytes, for registries that take no large requests.
     #[arg(long, value_name = "BYTES")]
     pub chunk_size: Option<u64>,
     #[command(flatten)]
-    pub client: ClientArguments,
+    pub fetch: FetchArguments,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! Flags of `run`. Their names are `docker run`'s.
 
-use super::ClientArguments;
+use super::FetchArguments;
 use clap::{Args, ValueEnum};
 
 /// When an image is fetched from its registry.
@@ -93,12 +93,8 @@ pub struct RunArguments {
     /// Whether the image is fetched from its registry.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = PullPolicy::Missing)]
     pub pull: PullPolicy,
-    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
-    /// times.
-    #[arg(long, value_name = "REGISTRY=MIRROR", help_heading = "Registries")]
-    pub registry_mirror: Vec<String>,
     #[command(flatten)]
-    pub client: ClientArguments,
+    pub fetch: FetchArguments,
     /// The image: name, id or beginning of an id in the store, a name in a registry, or any place that `docker-slim copy`
     /// reads.
     pub image: String,

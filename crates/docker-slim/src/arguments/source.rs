@@ -1,6 +1,6 @@
 //! Flags that `build` and `profile` share.
 
-use super::{ClientArguments, ContainerArguments, ExerciseArguments, HttpArguments};
+use super::{ContainerArguments, ExerciseArguments, FetchArguments, HttpArguments};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -51,12 +51,8 @@ pub struct CommonArguments {
     #[arg(long)]
     pub show_clogs: bool,
 
-    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
-    /// times.
-    #[arg(long, value_name = "REGISTRY=MIRROR", help_heading = "Registries")]
-    pub registry_mirror: Vec<String>,
     #[command(flatten)]
-    pub client: ClientArguments,
+    pub fetch: FetchArguments,
 
     #[command(flatten)]
     pub exercise: ExerciseArguments,

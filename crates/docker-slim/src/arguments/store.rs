@@ -1,6 +1,6 @@
 //! Flags of `store`.
 
-use super::{ClientArguments, PlatformArguments};
+use super::{FetchArguments, PlatformArguments};
 use clap::{Args, Subcommand};
 
 /// The embedded engine's own images.
@@ -39,10 +39,6 @@ pub struct ImportArguments {
     pub tag: Option<String>,
     #[command(flatten)]
     pub platforms: PlatformArguments,
-    /// Look for what is in a registry in this mirror first: `docker.io=mirror.example:5000/folder`; can be given several
-    /// times.
-    #[arg(long, value_name = "REGISTRY=MIRROR")]
-    pub registry_mirror: Vec<String>,
     #[command(flatten)]
-    pub client: ClientArguments,
+    pub fetch: FetchArguments,
 }

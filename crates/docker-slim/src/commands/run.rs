@@ -30,7 +30,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 pub fn run(global: &GlobalArguments, arguments: &RunArguments) -> Result<(), Failure> {
     let run = settings::this_run()?;
     let settings::RunSettings { mut spec, pull, client } =
-        settings::run(arguments, |word| super::policy::seccomp_text(global, &arguments.client, word))?;
+        settings::run(arguments, |word| super::policy::seccomp_text(global, &arguments.fetch.client, word))?;
     if arguments.interactive && arguments.tty && !arguments.detach && !console::is_there() {
         let failure = Failure::usage("hand a terminal on: standard input is none");
         return Err(failure.with_hint("leave -t away where input is piped"));

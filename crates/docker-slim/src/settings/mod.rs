@@ -26,7 +26,9 @@ pub use explain::{Question, explain};
 pub use policy::{AttachPolicy, PolicyPlace, attach_policy, built_here, policy_place};
 pub use probe::{ProbeSettings, probe};
 pub use recipe::{FatImage, Recipe};
-pub use registry::{Copy, Import, Selected, client, copy, import, is_id, program, pull, push, serve};
+pub use registry::{
+    Copy, Import, Selected, client, copy, fetching, import, is_id, program, pull, push, serve,
+};
 pub use run::{RunSettings, run};
 pub use trace::read_trace;
 
@@ -195,8 +197,7 @@ fn common(
         buffer_bytes: BUFFER_BYTES,
         run: this_run()?,
     };
-    let mut client = client(&arguments.client)?;
-    client.mirrors = registry::mirrors(&arguments.registry_mirror)?;
+    let client = fetching(&arguments.fetch)?;
     Ok(Work {
         settings,
         fat_image,

@@ -2,8 +2,8 @@
 
 use super::{AttachPolicy, attach_policy, state_path};
 use crate::arguments::{
-    ClientArguments, CopyArguments, GlobalArguments, ImportArguments, PlatformArguments, PullArguments,
-    PushArguments, ServeArguments,
+    ClientArguments, CopyArguments, FetchArguments, GlobalArguments, ImportArguments, PlatformArguments,
+    PullArguments, PushArguments, ServeArguments,
 };
 use crate::failure::Failure;
 use slim_image::location::Location;
@@ -73,8 +73,7 @@ impl Selected {
 /// # Errors
 /// What is wrong with the flags.
 pub fn pull(arguments: &PullArguments) -> Result<Copy, Failure> {
-    let mut client = client(&arguments.client)?;
-    client.mirrors = mirrors(&arguments.registry_mirror)?;
+    let client = fetching(&arguments.fetch)?;
     Ok(Copy {
         client,
         from: Location::Registry(in_registry(&arguments.image)?),
@@ -117,8 +116,7 @@ pub fn push(arguments: &PushArguments) -> Result<Copy, Failure> {
 /// # Errors
 /// What is wrong with the flags.
 pub fn copy(arguments: &CopyArguments) -> Result<Copy, Failure> {
-    let mut client = client(&arguments.client)?;
-    client.mirrors = mirrors(&arguments.registry_mirror)?;
+    let mut client = fetching(&arguments.fetch)?;
     client.chunk = chunk(arguments.chunk_size)?;
     Ok(Copy {
         client,
@@ -155,8 +153,7 @@ pub fn import(arguments: &ImportArguments) -> Result<Import, Failure> {
         location => location,
     };
     let name = arguments.tag.as_deref().map(in_registry).transpose()?;
-    let mut client = client(&arguments.client)?;
-    client.mirrors = mirrors(&arguments.registry_mirror)?;
+    let client = fetching(&arguments.fetch)?;
     Ok(Import { client, from, name, selected: selected(&arguments.platforms, false)? })
 }
 
@@ -230,7 +227,7 @@ fn chunk(bytes: Option<u64>) -> Result<Option<u64>, Failure> {
     }
 }
 
-pub(super) fn mirrors(words: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+fn mirrors(words: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for word in words {
         let (registry, mirror) = word
@@ -242,6 +239,14 @@ pub(super) fn mirrors(words: &[String]) -> Result<BTreeMap<String, Vec<String>>,
         mirrors.entry(registry.to_owned()).or_default().push(mirror.to_owned());
     }
     Ok(mirrors)
+}
+
+/// How the client behaves towards every registry, mirrors included.
+///
+/// # Errors
+/// As [`client`], and a mirror that is none.
+pub fn fetching(arguments: &FetchArguments) -> Result<ClientSettings, Failure> {
+    Ok(ClientSettings { mirrors: mirrors(&arguments.registry_mirror)?, ..client(&arguments.client)? })
 }
 
 /// How the client behaves towards every registry.

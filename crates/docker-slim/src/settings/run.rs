@@ -1,7 +1,7 @@
 //! Flags of `run` → the container.
 
 use super::files::read;
-use super::registry::{client, mirrors};
+use super::registry::fetching;
 use crate::arguments::{PullPolicy, RunArguments};
 use crate::failure::Failure;
 use slim_engine::spec::Security;
@@ -25,9 +25,11 @@ pub fn run(
     arguments: &RunArguments,
     policy: impl FnOnce(&str) -> Result<String, Failure>,
 ) -> Result<RunSettings, Failure> {
-    let mut client = client(&arguments.client)?;
-    client.mirrors = mirrors(&arguments.registry_mirror)?;
-    Ok(RunSettings { spec: container(arguments, policy)?, pull: arguments.pull, client })
+    Ok(RunSettings {
+        spec: container(arguments, policy)?,
+        pull: arguments.pull,
+        client: fetching(&arguments.fetch)?,
+    })
 }
 
 fn container(
