@@ -7,6 +7,7 @@
 
 mod common;
 #[path = "common/served.rs"]
+#[allow(dead_code, reason = "each test file takes what it needs")]
 mod served;
 
 use common::embedded::{Embedded, web_server, words};

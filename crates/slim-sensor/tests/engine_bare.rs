@@ -151,9 +151,9 @@ fn locks_links_and_what_is_only_appended_to_are_told() {
     let trace = bare.run("sh -c '/paths 2>/dev/null || true'");
     let root = bare.root.path().display();
     for (name, expected) in markers {
-        let of_path = |path: &str| trace.files.iter().filter(move |file| file.path.to_string() == path);
         let path = format!("{root}/m/{name}");
-        let seen: BTreeSet<Access> = of_path(&path).flat_map(|file| file.access.iter().copied()).collect();
+        let of_path = trace.files.iter().filter(|file| file.path.as_bytes() == path.as_bytes());
+        let seen: BTreeSet<Access> = of_path.flat_map(|file| file.access.iter().copied()).collect();
         assert_eq!(seen, expected.iter().copied().collect(), "{name}");
     }
 }
