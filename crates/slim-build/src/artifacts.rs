@@ -5,7 +5,7 @@ use crate::files::Files;
 use crate::image::Slim;
 use crate::observe::Observation;
 use crate::policy::{self, Policies};
-use crate::policy_files::{CONTRACT_FILE, LAUNCH_FILE};
+use crate::policy_files::{CONTRACT_FILE, LAUNCH_FILE, forget_policies_but};
 use crate::progress::{Stage, Story};
 use crate::seen::Seen;
 use crate::settings::Settings;
@@ -84,6 +84,7 @@ pub fn write(settings: &Settings, story: &Story<'_>, made: Made) -> Result<Build
     }
     let names: Vec<String> = artifacts.into_iter().map(|(name, _)| name).collect();
     let folder = state.artifacts();
+    forget_policies_but(&folder, &names)?;
     if let Some(copy) = &settings.copy_meta_artifacts {
         copy_artifacts(&folder, copy, &names)?;
     }

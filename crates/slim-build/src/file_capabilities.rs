@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// The extended attribute that holds a file's capabilities.
 pub const FILE_CAPABILITIES: &str = "security.capability";
 /// By number, from linux/capability.h.
-const CAPABILITIES: [&str; 41] = [
+pub const CAPABILITIES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

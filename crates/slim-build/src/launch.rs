@@ -88,6 +88,9 @@ pub fn decide(
             )));
         }
     };
+    if let Some(why) = needs_other_name(&last.place) {
+        return Err(BuildError::Usage(why));
+    }
     if let Some(privileged) = privileged(trace, inputs, &last) {
         return Err(BuildError::Usage(format!(
             "put the launcher before {}: it sets no-new-privileges, and {privileged} is set-uid or has file capabilities",
@@ -116,6 +119,17 @@ pub fn decide(
         .to_bytes()
         .map_err(|error| BuildError::Usage(format!("{error} (--landlock writes the rules)")))?;
     Ok(Ok(launched))
+}
+
+/// In a program's place the launcher knows itself by that program's name, which must not be its own.
+fn needs_other_name(place: &ImagePath) -> Option<String> {
+    let is_own = slim_launch::format::OWN_NAMES.contains(&place.file_name());
+    is_own.then(|| {
+        format!(
+            "put the launcher in the place of {place}: the program has the launcher's own name; name the launcher in the \
+             command instead ({COMMAND} -- {place} …)"
+        )
+    })
 }
 
 /// A program after the last exec that no-new-privileges would take something from.

@@ -2,7 +2,7 @@
 //! contract.
 
 use crate::error::BuildError;
-use crate::file_capabilities::{FILE_CAPABILITIES, file_capabilities};
+use crate::file_capabilities::{CAPABILITIES, FILE_CAPABILITIES, file_capabilities};
 use crate::launch::{self, Launch, Launched};
 use crate::settings::Settings;
 use slim_engine::HostConfigFile;
@@ -202,19 +202,22 @@ pub fn file_stem(settings: &Settings, source: &SourceImage) -> String {
 }
 
 /// What the observed container might do, without the `CAP_` prefix: the engine's own set with what the user's settings
-/// add and drop. `ALL` stands beside what it means here.
+/// add and drop, as engines read them (moby's `oci/caps`).
 fn capabilities(settings: &HostConfigFile) -> BTreeSet<String> {
-    const ALL: [&str; 2] = ["ALL", "SYS_ADMIN"];
+    const ALL: &str = "ALL";
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
     let plain = |name: &str| name.to_ascii_uppercase().trim_start_matches("CAP_").to_owned();
     let named = |field| settings.texts(field).map(plain).collect::<BTreeSet<String>>();
     let (added, dropped) = (named("CapAdd"), named("CapDrop"));
-    let mut capabilities: BTreeSet<String> = DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect();
-    capabilities.retain(|name| !dropped.contains(name) && !dropped.contains("ALL"));
-    if added.contains("ALL") || settings.is_true("Privileged") {
-        capabilities.extend(ALL.map(str::to_owned));
+    if settings.is_true("Privileged") {
+        names(&CAPABILITIES)
+    } else if added.contains(ALL) {
+        &names(&CAPABILITIES) - &dropped
+    } else if dropped.contains(ALL) {
+        added
+    } else {
+        &(&names(&DEFAULT_CAPABILITIES) - &dropped) | &added
     }
-    capabilities.extend(added);
-    capabilities
 }
 
 fn engine_filter(settings: &HostConfigFile) -> EngineFilter {
@@ -387,7 +390,12 @@ mod tests {
         assert_eq!(capabilities(&few), BTreeSet::from(["NET_ADMIN".to_owned(), "CHOWN".to_owned()]));
         assert_eq!(engine_filter(&few), EngineFilter::Default);
         let all = settings(r#"{"Privileged": true}"#);
-        assert!(capabilities(&all).contains("SYS_ADMIN"));
+        assert_eq!(capabilities(&all), capabilities(&settings(r#"{"CapAdd": ["ALL"]}"#)));
+        assert_eq!(capabilities(&all).len(), CAPABILITIES.len());
+        let but_one = settings(r#"{"CapAdd": ["ALL"], "CapDrop": ["SYS_ADMIN"]}"#);
+        assert!(
+            capabilities(&but_one).contains("NET_ADMIN") && !capabilities(&but_one).contains("SYS_ADMIN")
+        );
         assert_eq!(engine_filter(&all), EngineFilter::Other);
         let own = settings(r#"{"SecurityOpt": ["seccomp=unconfined"]}"#);
         assert_eq!(engine_filter(&own), EngineFilter::Other);

@@ -111,9 +111,42 @@ pub fn policy_files(folder: &Path) -> Result<Vec<PolicyBytes>, BuildError> {
     Ok(files)
 }
 
+/// Removes the policies of earlier builds from a folder of artifacts: whoever takes what lies there would take one for this
+/// build's, which has none of that kind, or one of another name.
+///
+/// # Errors
+/// When the folder cannot be read, or a file not be removed.
+pub fn forget_policies_but(folder: &Path, names: &[String]) -> Result<(), BuildError> {
+    let failed = |action: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source| BuildError::State { action, path, source }
+    };
+    for entry in fs::read_dir(folder).map_err(failed("read", folder))? {
+        let entry = entry.map_err(failed("read", folder))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if PolicyKind::of_name(&name).is_some() && !names.contains(&name) {
+            fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn policies_of_earlier_builds_go_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["old-seccomp.json", "launch.policy", "a-seccomp.json", "keep.json", "mine.txt"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        forget_policies_but(folder.path(), &["a-seccomp.json".to_owned(), "keep.json".to_owned()]).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["a-seccomp.json", "keep.json", "mine.txt"]);
+    }
 
     #[test]
     fn policies_are_known_by_their_names_and_types() {

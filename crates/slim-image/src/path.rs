@@ -170,7 +170,7 @@ pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character == '\\' || character.is_control() {
+            if character == '\\' || is_unprintable(character) {
                 let mut buffer = [0; 4];
                 escape_bytes(&mut text, character.encode_utf8(&mut buffer).as_bytes());
             } else {
@@ -180,6 +180,14 @@ pub fn escape(bytes: &[u8]) -> String {
         escape_bytes(&mut text, chunk.invalid());
     }
     text
+}
+
+/// Control characters; what some readers take for the end of a line (YAML 1.1: U+2028 and U+2029); what turns the order of
+/// a line's letters on a screen around.
+#[must_use]
+pub fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn escape_bytes(text: &mut String, bytes: &[u8]) {
@@ -242,5 +250,17 @@ mod tests {
             let once = ImagePath::new(&bytes);
             prop_assert_eq!(ImagePath::new(once.as_bytes()), once);
         }
+    }
+
+    #[test]
+    fn what_ends_a_line_or_turns_it_around_is_escaped() {
+        for (character, escaped) in
+            [('\n', "\\x0a"), ('\u{85}', "\\xc2\\x85"), ('\u{2028}', "\\xe2\\x80\\xa8")]
+        {
+            assert_eq!(escape(character.to_string().as_bytes()), escaped);
+        }
+        let turned = escape("a\u{202e}b".as_bytes());
+        assert!(turned.is_ascii(), "{turned}");
+        assert_eq!(unescape(&turned).unwrap(), "a\u{202e}b".as_bytes());
     }
 }

@@ -1,11 +1,10 @@
 //! What is asked for: in the program's place, all arguments are the program's; under its own name, there are flags.
 
+use crate::format::OWN_NAMES;
 use crate::report::Failure;
 use crate::start::Start;
 use core::ffi::CStr;
 
-/// Names under which this is no program's stand-in.
-const OWN_NAMES: [&[u8]; 2] = [b"launch", b"docker-slim-launch"];
 /// A program that was executed by descriptor is called so by the kernel; no stand-in is.
 const BY_DESCRIPTOR: [&[u8]; 2] = [b"/dev/fd/", b"/proc/self/fd/"];
 const POLICY: &CStr = c"/.docker-slim/launch.policy";

@@ -22,6 +22,8 @@ pub const SIZE_LIMIT: usize = 1 << 20;
 pub const FILTER_LIMIT: usize = 4096;
 /// Bytes of one instruction (`struct sock_filter`).
 pub const INSTRUCTION: usize = 8;
+/// Names under which the launcher is no program's stand-in.
+pub const OWN_NAMES: [&[u8]; 2] = [b"launch", b"docker-slim-launch"];
 /// PATH_MAX of the kernel, the zero byte included.
 pub const PATH_LIMIT: usize = 4096;
 

@@ -12,7 +12,8 @@ use slim_launch::{BINARY, FileRules, Instruction, LaunchFile, Machine};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const ALLOW: u32 = 0x7fff_0000;
@@ -168,6 +169,25 @@ fn what_cannot_run_is_told_apart_by_its_exit_code() {
     let (code, said) = told(&place.launch(&[text.to_str().unwrap()]));
     assert!(code == 126 && said.contains("exec format error"), "{code} {said}");
     assert_eq!(told(&place.launch(&[])).0, 125);
+}
+
+#[test]
+fn it_ends_also_where_its_filter_refuses_that() {
+    let place = Place::new();
+    place.policy(&filtering(&[libc::SYS_exit_group]));
+    let mut launched = Command::new(place.path("launch"))
+        .args(["--policy".into(), place.path("policy"), "--".into(), "no-such-program".into()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while launched.try_wait().unwrap().is_none() {
+        if began.elapsed() > Duration::from_secs(30) {
+            launched.kill().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]

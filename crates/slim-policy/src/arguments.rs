@@ -49,6 +49,17 @@ pub(crate) fn restriction(call: &str, because: &BTreeSet<Because>, trace: &Trace
     Some(Condition::Seen { rules: rules.collect() })
 }
 
+/// Lets a call be made with more values of its one told argument, where it is restricted.
+pub(crate) fn admit(condition: &mut Option<Condition>, call: &str, values: &[u64]) {
+    if let (Some(Condition::Seen { rules }), [argument]) = (condition, argued(call)) {
+        rules.extend(
+            values.iter().map(|value| {
+                vec![ArgumentRule { index: argument.index, mask: argument.mask, value: *value }]
+            }),
+        );
+    }
+}
+
 /// Every record of the call must have its values: a process or a phase without any knows nothing.
 fn seen(call: &str, trace: &Trace) -> Option<BTreeSet<Vec<u64>>> {
     let known: BTreeMap<_, _> = trace

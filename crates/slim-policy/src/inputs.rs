@@ -85,6 +85,12 @@ pub enum EngineFilter {
     Other,
 }
 
+/// [`DEFAULT_CAPABILITIES`] as profiles and the kernel name them, with `CAP_`.
+#[must_use]
+pub fn default_capabilities() -> BTreeSet<String> {
+    DEFAULT_CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect()
+}
+
 impl Inputs {
     /// Facts of an image called `name` without paths, run as Docker runs it when nothing is asked for.
     #[must_use]

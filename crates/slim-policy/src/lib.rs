@@ -37,7 +37,7 @@ pub use dangerous::{Dangerous, dangerous};
 pub use engine_default::{allowed_by_default, default_count};
 pub use file::{POLICY_FILE, PolicyFile, PolicyFileError};
 pub use formats::Format;
-pub use inputs::{DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind};
+pub use inputs::{DEFAULT_CAPABILITIES, EngineFilter, Inputs, KeptKind, default_capabilities};
 pub use launch::{LastExec, NoLastExec, after_entrypoint, allow_launcher, as_profile, file_rules, last_exec};
 pub use mode::{Mode, NoSuchMode};
 pub use phases::{Phases, phases};

@@ -6,7 +6,9 @@ mod common;
 mod server;
 
 use server::server;
-use slim_policy::{Format, Inputs, Mode, Policy, PolicyFile, after_entrypoint, counts, decide};
+use slim_policy::{
+    Format, Inputs, Mode, Policy, PolicyFile, SeccompProfile, after_entrypoint, counts, decide,
+};
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -94,6 +96,15 @@ fn systemd_reads_its_settings() {
     .unwrap();
     let output = Command::new("systemd-analyze").arg("verify").arg(&unit).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-set"));
+}
+
+#[test]
+fn systemd_lets_programs_of_every_binary_interface_of_the_profile_run() {
+    let json = r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"]}"#;
+    let profile = SeccompProfile::read(json.as_bytes(), "amd64", &BTreeSet::new()).unwrap();
+    let text = String::from_utf8(profile.written(Format::Systemd, "app")).unwrap();
+    assert!(text.contains("SystemCallArchitectures=native x86\n"), "{text}");
+    assert!(written(Format::Systemd).contains("SystemCallArchitectures=native\n"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use slim_launch::{BINARY, LaunchFile, Machine};
 use slim_policy::{Action, Allowance, SeccompProfile, allowed_by_default, intersection, union};
 use slim_trace::{Abi, Phase, Process, ProcessId, Socket, SystemCalls, Trace, TracedPath};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -50,6 +50,8 @@ fn what_is_not_understood_is_refused() {
         refused(r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":[],"archMap":[]}"#).contains("both")
     );
     assert!(refused("{}").contains("no JSON document"));
+    let flags = r#"{"defaultAction":"SCMP_ACT_ERRNO","flags":["SECCOMP_FILTER_FLAG_LOG"]}"#;
+    assert!(refused(flags).contains("flags"), "it would be lost");
 }
 
 #[test]
@@ -129,6 +131,39 @@ fn a_profile_is_checked_against_what_a_trace_shows() {
     assert_eq!((lacks[0].call.as_str(), &lacks[0].needed[..]), ("write", &["/bin/app".to_owned()][..]));
     trace.sockets.push(socket(40));
     assert_eq!(profile.lacks_of_trace(&trace).len(), 2, "the family that the profile leaves out");
+}
+
+#[test]
+fn other_binary_interfaces_and_another_end_of_all_other_calls_are_a_difference() {
+    let of = |default: &str, architectures: &str| {
+        read(&format!(r#"{{"defaultAction":"{default}","architectures":[{architectures}]}}"#))
+    };
+    let native = of("SCMP_ACT_ERRNO", r#""SCMP_ARCH_X86_64""#);
+    let wider = of("SCMP_ACT_KILL_PROCESS", r#""SCMP_ARCH_X86_64","SCMP_ARCH_X86""#);
+    let difference = native.difference(&wider);
+    assert_eq!(difference.default, Some((Action::Errno(1), Action::KillProcess)));
+    assert_eq!(difference.architectures_added, ["SCMP_ARCH_X86".to_owned()].into());
+    assert!(difference.architectures_removed.is_empty() && !difference.is_empty());
+    assert_eq!(native.lacks_architectures(&wider), ["SCMP_ARCH_X86".to_owned()].into());
+    assert!(wider.lacks_architectures(&native).is_empty());
+
+    let mut trace = Trace::empty("sha256:0");
+    trace.system_calls.push(SystemCalls {
+        process: ProcessId(0),
+        phase: Phase::Exercise,
+        abi: Abi::X86,
+        calls: ["read".to_owned()].into(),
+        denied: BTreeMap::new(),
+    });
+    assert_eq!(native.lacks_architectures_of_trace(&trace), ["SCMP_ARCH_X86".to_owned()].into());
+    assert!(wider.lacks_architectures_of_trace(&trace).is_empty());
+}
+
+#[test]
+fn a_rule_that_says_what_holds_anyway_takes_nothing_from_the_others() {
+    let rules = r#"{"names":["mkdir"],"action":"SCMP_ACT_ERRNO"},
+        {"names":["mkdir"],"action":"SCMP_ACT_ALLOW","args":[{"index":1,"value":511,"op":"SCMP_CMP_EQ"}]}"#;
+    assert!(matches!(profile(rules).allows("mkdir"), Allowance::When(_)), "as the compiled filter has it");
 }
 
 /// Everything that Docker lets every container do, less these, and clone without namespaces.

@@ -82,7 +82,7 @@ impl Facts {
         let mut binary = Binary::read(bytes)?;
         let imports = std::mem::take(&mut binary.imports);
         let ends = |symbol: u32| imports.get(symbol as usize).is_some_and(|it| known.ends.contains(&it.name));
-        let mut functions = Functions::read(&binary, ends);
+        let mut functions = Functions::read(&binary, ends)?;
         let data = Data::read(&binary, &mut functions);
         let mut numbers = Numbers::new(&binary, &functions, &imports, known);
         numbers.find();

@@ -3,11 +3,15 @@
 //! Boundaries come from symbols and unwind records. Code that neither describes is divided where something leads to it.
 
 use crate::code::{At, Event, sweep};
-use crate::elf::{Binary, Contents, Pointer};
+use crate::elf::{Binary, Contents, Pointer, Unreadable};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries of one table of jumps that are read.
 const TABLE_MAX: usize = 4096;
+
+/// Ways from function to function that are followed in one file. Real ones have fewer by far; tables that every function of
+/// a file names make them more than memory holds.
+const EDGES_MAX: usize = 4_000_000;
 
 /// Bytes of the longest call.
 const CALL: u64 = 7;
@@ -79,7 +83,10 @@ impl Functions {
     }
 
     /// `ends`: whether an import never gives control back.
-    pub fn read(binary: &Binary<'_>, ends: impl Fn(u32) -> bool) -> Self {
+    ///
+    /// # Errors
+    /// When there are more ways between them than are followed.
+    pub fn read(binary: &Binary<'_>, ends: impl Fn(u32) -> bool) -> Result<Self, Unreadable> {
         let mut events = Vec::new();
         let mut regions = BTreeMap::new();
         for section in binary.sections.iter().filter(|section| section.holds_code()) {
@@ -109,6 +116,7 @@ impl Functions {
                 _ => None,
             })
             .collect();
+        let mut edges = 0;
         for index in 0..functions.0.len() {
             let (start, end) = (functions.0[index].start, functions.0[index].end);
             let from = events.partition_point(|at| at.address < start);
@@ -116,10 +124,14 @@ impl Functions {
             let next = events.get(to).filter(|at| at.address == end && at.event == Event::Resumes);
             let builder = Builder { binary, functions: &functions, named: &named, index };
             let built = builder.build(&events[from..to], next.is_some());
+            edges += built.edges.len();
+            if edges > EDGES_MAX {
+                return Err(Unreadable::Entangled);
+            }
             functions.0[index] = built;
         }
         functions.find_returning(ends);
-        functions
+        Ok(functions)
     }
 
     /// A function that jumps to one that gives control back gives it back.
@@ -313,7 +325,9 @@ impl Builder<'_, '_> {
             return;
         }
         self.through(function, at, How::Names, address);
-        self.table(function, at, address);
+        if function.edges.len() <= EDGES_MAX {
+            self.table(function, at, address);
+        }
     }
 
     /// Tables of jumps hold distances from their own beginning, or addresses.

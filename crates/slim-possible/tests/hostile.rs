@@ -52,6 +52,31 @@ fn analyse(bytes: &[u8]) {
     assert!(!answer.programs[0].is_complete);
 }
 
+#[test]
+fn a_table_that_all_code_names_is_given_up_and_told() {
+    // 1,500 times 4,096 ways: ten times as many would be more than memory holds.
+    let source = r#"
+        __asm__(".pushsection .text\n"
+            "target: .skip 4096, 0x90\nret\n"
+            ".globl entangled\n.type entangled, @function\n"
+            "entangled:\n.rept 1500\nlea table(%rip), %rax\n.endr\nret\n.size entangled, . - entangled\n"
+            ".popsection\n.section .rodata\n.balign 4\n"
+            "table:\n.set i, 0\n.rept 4096\n.long target + i - table\n.set i, i + 1\n.endr\n.text\n");
+        int main(void) { return 0; }
+    "#;
+    let flags = ["-nostartfiles", "-nostdlib", "-Wl,-e,main", "-rdynamic"];
+    let file = std::fs::read(compile("gcc", source, &flags).file).unwrap();
+    let tree = MemoryTree::new().file("/bin/one", 0o755, file);
+    let kept = [Kept {
+        path: ImagePath::new("/bin/one"),
+        how: How::Program { interpreter: None },
+        needs: Vec::new(),
+    }];
+    let answer = possible(&tree, &kept).unwrap();
+    let told: Vec<&str> = answer.unread.iter().map(|unread| unread.why.as_str()).collect();
+    assert!(told.len() == 1 && told[0].contains("more ways"), "{told:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 

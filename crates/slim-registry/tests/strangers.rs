@@ -7,7 +7,7 @@ use hyper::Method;
 use slim_image::manifest::media;
 use slim_image::{Descriptor, Digest, Layout};
 use slim_registry::client::Progress;
-use slim_registry::{Client, ClientSettings, Platforms, RegistryError, Transferred, pull};
+use slim_registry::{Client, ClientSettings, Platforms, RegistryError, RepositoryName, Transferred, pull};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -115,6 +115,65 @@ async fn our_proof_does_not_follow_a_redirect_to_another_server() {
     assert_eq!(registry.asked().last().unwrap().authorization, Some(format!("Basic {RIGHT}")));
     assert_eq!(storage.asked().len(), 1);
     assert_eq!(storage.asked()[0].authorization, None);
+}
+
+#[tokio::test]
+async fn our_password_is_not_for_the_token_service_that_another_server_names() {
+    let image = Arc::new(Image::new(1000));
+    let storage = Stranger::start(|asked| {
+        let realm = format!("Bearer realm=\"http://{}/token\"", asked.host);
+        with(status(401), "www-authenticate", &realm)
+    })
+    .await;
+    let elsewhere = format!("http://{}/signed", storage.address);
+    let registry = Stranger::start(move |asked| match &asked.authorization {
+        None => with(status(401), "www-authenticate", "Basic realm=\"x\""),
+        Some(_) if image.is_layer(asked) => with(status(307), "location", &elsewhere),
+        Some(_) => image.answer(asked).unwrap(),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let client = client_with(login(folder.path(), &registry.address, RIGHT));
+    pull_into(&client, &registry.address, &folder.path().join("b")).await.unwrap_err();
+    let told = storage.asked();
+    assert!(!told.is_empty() && told.iter().all(|asked| asked.authorization.is_none()), "{told:?}");
+}
+
+#[tokio::test]
+async fn our_proof_does_not_follow_the_rest_of_a_list_to_another_server() {
+    let elsewhere = Stranger::start(|_| body(200, "application/json", r#"{"tags":["b"]}"#)).await;
+    let rest = format!("<http://{}/v2/a/tags/list?last=a>; rel=\"next\"", elsewhere.address);
+    let registry = Stranger::start(move |asked| match (&asked.authorization, asked.path.as_str()) {
+        (None, _) => with(status(401), "www-authenticate", "Basic realm=\"x\""),
+        (Some(_), "/v2/") => status(200),
+        (Some(_), _) => with(body(200, "application/json", r#"{"tags":["a"]}"#), "link", &rest),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let client = client_with(login(folder.path(), &registry.address, RIGHT));
+    let location = RepositoryName::of(&format!("{}/a", registry.address).parse().unwrap());
+    assert_eq!(client.to_pull(location).tags().await.unwrap(), ["a", "b"]);
+    assert_eq!(registry.asked().last().unwrap().authorization, Some(format!("Basic {RIGHT}")));
+    assert_eq!(elsewhere.asked()[0].authorization, None);
+}
+
+#[tokio::test]
+async fn a_busy_token_service_is_asked_again() {
+    let image = Image::new(1000);
+    let count = AtomicU32::new(0);
+    let service = Stranger::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => status(503),
+        _ => body(200, "application/json", r#"{"token":"t","expires_in":300}"#),
+    })
+    .await;
+    let challenge = format!("Bearer realm=\"http://{}/token\"", service.address);
+    let registry = Stranger::start(move |asked| match asked.authorization.as_deref() {
+        Some("Bearer t") => image.answer(asked).unwrap(),
+        _ => with(status(401), "www-authenticate", &challenge),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    pull_into(&client(), &registry.address, folder.path()).await.unwrap();
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ pub enum SensorError {
     Kernel { release: String, needed: &'static str },
     #[error("watch containers: this kernel has no {0}")]
     Feature(&'static str),
+    #[error("watch containers by seccomp user notification: it knows the calls of x86-64 only")]
+    Machine,
     #[error("watch containers: this process sees only the processes of a pid namespace of its own")]
     PidNamespace,
     #[error("watch containers: this process is root of a user namespace of its own only")]
@@ -44,6 +46,7 @@ impl SensorError {
                      cap_bpf,cap_perfmon,cap_sys_admin,cap_sys_ptrace,cap_kill,cap_dac_read_search+ep ./docker-slim"
                 }
                 Self::Kernel { .. } | Self::Feature(_) => "run it on a machine with a newer kernel (with BTF)",
+                Self::Machine => "--observer local or sidecar watches there",
                 Self::UserNamespace => "run it as root (sudo), or with --observer notify on the embedded engine",
                 Self::PidNamespace => "run it on the machine itself, or in a container with --pid=host",
                 Self::Program { .. } => "does the kernel allow eBPF (lockdown, sysctl kernel.unprivileged_bpf_disabled)?",

@@ -39,14 +39,18 @@ pub(super) fn run(global: &GlobalArguments, work: &Work, outcome: Outcome) -> Re
         &work.settings.run,
         wanted(&work.fat_image),
         async |engine, terminal, outside| {
-            let settings = fat_image::prepare(global, engine, work, terminal, outside).await?;
-            let report = match outcome {
-                Outcome::Image => slim_build::build(engine, &settings, terminal, outside).await?,
-                Outcome::Contract => slim_build::harden(engine, &settings, terminal, outside).await?,
-                Outcome::ProfileOnly => slim_build::profile(engine, &settings, terminal, outside).await?,
+            let worked = async {
+                let settings = fat_image::prepare(global, engine, work, terminal, outside).await?;
+                Ok(match outcome {
+                    Outcome::Image => slim_build::build(engine, &settings, terminal, outside).await?,
+                    Outcome::Contract => slim_build::harden(engine, &settings, terminal, outside).await?,
+                    Outcome::ProfileOnly => slim_build::profile(engine, &settings, terminal, outside).await?,
+                })
             };
-            remove_fat_image(engine, &work.fat_image).await?;
-            Ok(report)
+            let worked: Result<BuildReport, Failure> = worked.await;
+            // Also after a failure, which is what is told then.
+            let removed = remove_fat_image(engine, &work.fat_image).await;
+            worked.and_then(|report| removed.map(|()| report))
         },
     )?;
     if work.remove_artifacts {

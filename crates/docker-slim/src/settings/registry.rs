@@ -64,7 +64,11 @@ impl Selected {
             return Err(Failure::usage("bring all platforms there: it holds one image a name")
                 .with_hint("oci:FOLDER, oci-archive:FILE and registries hold an index"));
         }
-        Ok(Selection { referrers: false, ..Self { is_whole: false, ..self.clone() }.selection() })
+        if self.referrers {
+            return Err(Failure::usage("bring what refers to an image there: it holds images alone")
+                .with_hint("oci:FOLDER, oci-archive:FILE and registries hold both"));
+        }
+        Ok(Self { is_whole: false, ..self.clone() }.selection())
     }
 }
 
@@ -354,7 +358,8 @@ mod tests {
         let all = pulled(&["--all-platforms"]).unwrap().selected;
         assert!(all.one().unwrap_err().hint.unwrap().contains("oci:FOLDER"));
         let with_referrers = of(&["copy", "a", "b", "--referrers"]).unwrap().selected;
-        assert!(with_referrers.selection().referrers && !with_referrers.one().unwrap().referrers);
+        assert!(with_referrers.selection().referrers);
+        assert!(with_referrers.one().unwrap_err().message.contains("refers"), "not dropped without a word");
     }
 
     #[test]

@@ -157,9 +157,7 @@ pub(super) fn evidence(trace: &Trace, inputs: &Inputs, ground: &Ground) -> BTree
             add("DAC_OVERRIDE", false, format!("{path} was used, which its mode keeps for another user"));
         }
     }
-    found.retain(|capability, _| {
-        inputs.capabilities.contains(capability) || inputs.capabilities.contains("ALL")
-    });
+    found.retain(|capability, _| inputs.capabilities.contains(capability));
     found
 }
 

@@ -165,7 +165,14 @@ impl Forms<'_> {
             let names: Vec<String> = contract.capabilities.keys().map(|name| quoted(name)).collect();
             line(text, 10, format_args!("add: [{}]", names.join(", ")));
         }
-        line(text, 8, format_args!("seccompProfile:  # below the kubelet's seccomp folder"));
+        line(text, 8, format_args!("seccompProfile:"));
+        line(
+            text,
+            10,
+            format_args!(
+                "# Below the kubelet's seccomp folder, in the form of OCI: docker-slim policy show --format oci"
+            ),
+        );
         line(text, 10, format_args!("type: Localhost"));
         line(text, 10, format_args!("localhostProfile: {}", quoted(&format!("profiles/{}", self.seccomp))));
         line(text, 8, format_args!("# Where AppArmor is on and {} is loaded:", self.apparmor_file));

@@ -33,7 +33,7 @@ impl Terms {
     #[must_use]
     pub fn loosest(presumed: &Presumed) -> Self {
         Self {
-            capabilities: presumed.observed.iter().filter(|name| *name != "ALL").cloned().collect(),
+            capabilities: presumed.observed.clone(),
             no_new_privileges: false,
             root: Root::Writable,
             exec_tmpfs: false,

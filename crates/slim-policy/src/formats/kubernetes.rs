@@ -5,6 +5,7 @@
 
 use crate::formats::docker::{ArgumentJson, action};
 use crate::formats::rules::{Form, Rule};
+use slim_image::path::is_unprintable;
 use std::fmt::Write as _;
 
 /// How long a name may be (DNS label).
@@ -77,7 +78,7 @@ fn label(name: &str) -> String {
 
 /// A comment ends with its line: paths hold anything.
 pub(crate) fn one_line(comment: &str) -> String {
-    comment.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    comment.chars().map(|letter| if is_unprintable(letter) { ' ' } else { letter }).collect()
 }
 
 #[cfg(test)]
@@ -90,5 +91,6 @@ mod tests {
         assert_eq!(label("--"), "image");
         assert_eq!(label(&"a-".repeat(60)).len(), 63);
         assert_eq!(one_line("a\nb"), "a b");
+        assert_eq!(one_line("a\u{2028}b\u{2029}c\u{85}d"), "a b c d");
     }
 }

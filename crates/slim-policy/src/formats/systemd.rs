@@ -17,10 +17,11 @@ const OF_SYSTEMD: &str = "execve";
 pub(crate) fn drop_in(form: &Form, name: &str) -> String {
     let mut text = format!(
         "# What {} may do. Goes to /etc/systemd/system/<unit>.service.d/seccomp.conf\n[Service]\n\
-         SystemCallArchitectures=native\n\
+         SystemCallArchitectures={}\n\
          # Refused calls are answered as by a kernel that does not know them, so that libc falls back.\n\
          SystemCallErrorNumber=ENOSYS\n",
-        one_line(name)
+        one_line(name),
+        architectures(form)
     );
     let mut named: BTreeSet<String> = BTreeSet::new();
     let passing: Vec<&Rule> = form.rules.iter().filter(|rule| rule.action.lets_pass()).collect();
@@ -63,4 +64,15 @@ pub(crate) fn drop_in(form: &Form, name: &str) -> String {
         }
     }
     text
+}
+
+/// The machine's own binary interface, and the others that the profile has rules for, as systemd names them.
+fn architectures(form: &Form) -> String {
+    let others = form.architectures.iter().skip(1).filter_map(|name| match name.as_str() {
+        "SCMP_ARCH_X86" => Some("x86"),
+        "SCMP_ARCH_X32" => Some("x32"),
+        "SCMP_ARCH_ARM" => Some("arm"),
+        _ => None,
+    });
+    std::iter::once("native").chain(others).collect::<Vec<_>>().join(" ")
 }

@@ -30,7 +30,7 @@ const BASICS: [(&str, u64); 12] = [
     ("/etc/hosts", right::READ_FILE),
     ("/etc/mtab", right::READ_FILE),
     ("/etc/resolv.conf", right::READ_FILE),
-    ("/proc", LOOK | right::WRITE_FILE),
+    ("/proc", LOOK | right::WRITE_FILE | right::TRUNCATE),
     ("/run/.containerenv", right::READ_FILE),
     ("/run/secrets", LOOK),
     ("/sys", LOOK),
@@ -196,6 +196,11 @@ mod tests {
         let rules = file_rules(&trace, &inputs, &[ProcessId(1)].into(), &["/launch".into()]).rules;
         let rights = |path: &str| rules.get(path.as_bytes()).copied().unwrap_or_default();
         assert_eq!(rights("/var/lib/app"), CHANGE_DIRECTORY);
+        assert_eq!(
+            rights("/proc") & CHANGE_FILE,
+            CHANGE_FILE,
+            "a shell opens /proc/self/oom_score_adj with O_TRUNC"
+        );
         assert_eq!(rights("/etc/app.conf"), CHANGE_FILE);
         assert_eq!(rights("/etc"), LOOK, "what only a helper wrote is not granted");
         assert_eq!(rights("/usr/bin/server"), right::EXECUTE | right::READ_FILE);

@@ -11,6 +11,7 @@ pub use file_rules::file_rules;
 pub use last_exec::{LastExec, NoLastExec, last_exec};
 pub(crate) use last_exec::{before_last_exec, is_copy, line};
 
+use crate::arguments::admit;
 use crate::inputs::Inputs;
 use crate::profile::{ProfileError, SeccompProfile};
 use crate::{Allowed, Because, Policy, decide};
@@ -20,6 +21,10 @@ use std::collections::BTreeSet;
 
 /// The launcher makes it under the filter, and it is the last thing that it does.
 const EXEC: &str = "execve";
+/// The call by which it installs its filter.
+const CONTROL: &str = "prctl";
+/// PR_SET_SECCOMP and PR_SET_NO_NEW_PRIVS of prctl(2).
+const CONTROLS: [u64; 2] = [22, 38];
 
 /// The policy of the program that stays, and of all that it starts: what they do, without what the runtime, the entrypoint
 /// and its helpers needed besides. Nothing that `outer`, the container's policy, does not allow.
@@ -49,6 +54,9 @@ pub fn allow_launcher(policy: &mut Policy, file_rules: bool) {
         match policy.allowed.iter_mut().find(|allowed| allowed.system_call == *call) {
             Some(allowed) => {
                 allowed.because.insert(Because::Launcher);
+                if *call == CONTROL {
+                    admit(&mut allowed.condition, call, &CONTROLS);
+                }
             }
             None => policy.allowed.push(Allowed {
                 system_call: (*call).to_owned(),
@@ -78,4 +86,31 @@ fn only(trace: &Trace, processes: &BTreeSet<ProcessId>) -> Trace {
     trace.listening.retain(|listening| processes.contains(&listening.process));
     trace.io_uring.retain(|operation| processes.contains(&operation.process));
     trace
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{ArgumentRule, Condition};
+    use crate::{Architecture, Mode};
+
+    #[test]
+    fn the_launcher_may_install_its_filter_where_the_arguments_of_prctl_are_restricted() {
+        let rule = |value| vec![ArgumentRule { index: 0, mask: 0xffff_ffff, value }];
+        let mut policy = Policy {
+            mode: Mode::default(),
+            architecture: Architecture::Amd64 { sub_x86: false, sub_x32: false },
+            allowed: vec![Allowed {
+                system_call: "prctl".to_owned(),
+                because: BTreeSet::from([Because::RuntimeSeen]),
+                condition: Some(Condition::Seen { rules: BTreeSet::from([rule(15)]) }),
+            }],
+            refused: Vec::new(),
+            inexpressible: BTreeSet::new(),
+        };
+        allow_launcher(&mut policy, false);
+        let prctl = policy.allowed.iter().find(|allowed| allowed.system_call == "prctl").unwrap();
+        let rules = [rule(15), rule(22), rule(38)].into();
+        assert_eq!(prctl.condition, Some(Condition::Seen { rules }));
+    }
 }

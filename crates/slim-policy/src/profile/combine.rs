@@ -2,7 +2,7 @@
 
 use super::{Action, Allowance, Argument, Rule, SeccompProfile};
 use serde::Serialize;
-use slim_trace::{Phase, Trace};
+use slim_trace::{Abi, Phase, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
 const EPERM: u32 = 1;
@@ -19,6 +19,12 @@ pub struct ProfileDifference {
     pub changed: BTreeMap<String, (Allowance, Allowance)>,
     /// Refused by both in another way: first, second.
     pub refused_otherwise: BTreeMap<String, (Action, Action)>,
+    /// What all other calls end in, where that differs: first, second.
+    pub default: Option<(Action, Action)>,
+    /// Binary interfaces (`SCMP_ARCH_X86`) that only the second has rules for. Programs of all others are killed.
+    pub architectures_added: BTreeSet<String>,
+    /// Those that only the first has rules for.
+    pub architectures_removed: BTreeSet<String>,
 }
 
 impl ProfileDifference {
@@ -36,6 +42,15 @@ pub struct Missing {
     pub allowed: Allowance,
     /// Who needs it, or why it is allowed where it is.
     pub needed: Vec<String>,
+}
+
+/// A binary interface by its name in profiles; `None` for the machine's own, which every profile has.
+fn interface(abi: Abi) -> Option<&'static str> {
+    match abi {
+        Abi::X86_64 => None,
+        Abi::X86 => Some("SCMP_ARCH_X86"),
+        Abi::X32 => Some("SCMP_ARCH_X32"),
+    }
 }
 
 /// What is allowed by one of them: for recordings, each of which has seen a part of what a program does.
@@ -136,7 +151,12 @@ impl SeccompProfile {
     /// How another profile differs from this one.
     #[must_use]
     pub fn difference(&self, other: &Self) -> ProfileDifference {
-        let mut difference = ProfileDifference::default();
+        let mut difference = ProfileDifference {
+            default: (self.default != other.default).then(|| (self.default.clone(), other.default.clone())),
+            architectures_added: other.architectures_beyond(self),
+            architectures_removed: self.architectures_beyond(other),
+            ..ProfileDifference::default()
+        };
         let owned = |profile: &Self, call: &str| -> Vec<String> {
             profile.comments(call).into_iter().map(str::to_owned).collect()
         };
@@ -164,7 +184,11 @@ impl SeccompProfile {
         difference
     }
 
-    /// What another profile allows and this one does not.
+    fn architectures_beyond(&self, other: &Self) -> BTreeSet<String> {
+        self.architectures.iter().filter(|name| !other.architectures.contains(name)).cloned().collect()
+    }
+
+    /// What another profile allows and this one does not: calls. Binary interfaces: [`Self::lacks_architectures`].
     #[must_use]
     pub fn lacks_of_profile(&self, needed: &Self) -> Vec<Missing> {
         let lacks = |call: &str| {
@@ -204,6 +228,21 @@ impl SeccompProfile {
             (!suffices).then(|| Missing { call: call.to_owned(), allowed, needed: who.into_iter().collect() })
         };
         needed.into_iter().filter_map(lacks).collect()
+    }
+
+    /// Binary interfaces (`SCMP_ARCH_X86`) that another profile has rules for and this one kills.
+    #[must_use]
+    pub fn lacks_architectures(&self, needed: &Self) -> BTreeSet<String> {
+        needed.architectures_beyond(self)
+    }
+
+    /// Binary interfaces that the programs of a trace made calls by and that this profile kills.
+    #[must_use]
+    pub fn lacks_architectures_of_trace(&self, trace: &Trace) -> BTreeSet<String> {
+        let used = trace.system_calls.iter().filter(|record| record.phase != Phase::Runtime);
+        let names: BTreeSet<&str> = used.filter_map(|record| interface(record.abi)).collect();
+        let lacks = |name: &&str| !self.architectures.iter().any(|has| has == name);
+        names.into_iter().filter(lacks).map(str::to_owned).collect()
     }
 
     /// Whether a call may be made with this first argument, whatever the others are.

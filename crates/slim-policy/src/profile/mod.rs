@@ -87,8 +87,10 @@ impl SeccompProfile {
     #[must_use]
     pub fn allows(&self, call: &str) -> Allowance {
         let rules = self.calls.get(call).map_or(&[][..], Vec::as_slice);
-        // A rule without comparisons stands for all others of its call, as libseccomp has it.
-        if let Some(rule) = rules.iter().find(|rule| rule.arguments.is_empty()) {
+        // A rule without comparisons stands for all others of its call, as libseccomp has it; one that says what holds anyway
+        // is none.
+        if let Some(rule) = rules.iter().find(|rule| rule.arguments.is_empty() && rule.action != self.default)
+        {
             return if rule.action.lets_pass() { Allowance::Always } else { Allowance::Never };
         }
         let passing = rules.iter().filter(|rule| rule.action.lets_pass());

@@ -23,30 +23,38 @@ pub enum ProfileError {
     Comparison(String),
 }
 
+/// Of the runtime specification `flags`, `listenerPath` and `listenerMetadata` are missing on purpose: a filter that is
+/// combined or compiled without them would not be the one that was written.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
     default_action: String,
     default_errno_ret: Option<u32>,
+    /// Names the number in `defaultErrnoRet`.
+    #[serde(rename = "defaultErrno")]
+    _default_errno: Option<String>,
     architectures: Option<Vec<String>>,
     arch_map: Option<Vec<MappedArchitecture>>,
     syscalls: Option<Vec<WrittenRule>>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct MappedArchitecture {
     architecture: String,
     sub_architectures: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WrittenRule {
     name: Option<String>,
     names: Option<Vec<String>>,
     action: String,
     errno_ret: Option<u32>,
+    /// Names the number in `errnoRet`.
+    #[serde(rename = "errno")]
+    _errno: Option<String>,
     args: Option<Vec<WrittenArgument>>,
     comment: Option<String>,
     includes: Option<Filter>,
@@ -54,7 +62,7 @@ struct WrittenRule {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WrittenArgument {
     index: u32,
     value: u64,
@@ -64,7 +72,7 @@ struct WrittenArgument {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Filter {
     caps: Option<Vec<String>>,
     arches: Option<Vec<String>>,

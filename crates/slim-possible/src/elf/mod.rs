@@ -28,6 +28,8 @@ pub(crate) enum Unreadable {
     NoSections,
     #[error("it is malformed: {0}")]
     Malformed(String),
+    #[error("there are more ways between its functions than are followed")]
+    Entangled,
 }
 
 impl From<object::Error> for Unreadable {

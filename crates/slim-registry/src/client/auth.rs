@@ -28,6 +28,8 @@ const TOKEN_HOLDS: Duration = Duration::from_secs(60);
 const MARGIN: Duration = Duration::from_secs(10);
 /// Tokens are a few kilobytes.
 const ANSWER_LIMIT: usize = 1 << 20;
+/// How long a token service may take. Parallel transfers wait for it.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is wanted of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,14 +185,20 @@ impl Auth {
             registry: registry.clone(),
             reason: error.to_string(),
         })?;
-        let response =
-            self.transport.exchange(request).await.map_err(|error| RegistryError::Unreachable {
-                registry: format!("{registry} (its token service {realm})"),
-                reason: error.reason,
-            })?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
-        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+        let unreachable = |reason: String| RegistryError::Unreachable {
+            registry: format!("{registry} (its token service {realm})"),
+            reason,
+        };
+        let exchange = async {
+            let response =
+                self.transport.exchange(request).await.map_err(|error| unreachable(error.reason))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+            Ok((status, body.map(|body| body.to_bytes()).unwrap_or_default()))
+        };
+        let (status, body) = tokio::time::timeout(TOKEN_TIMEOUT, exchange)
+            .await
+            .unwrap_or_else(|_| Err(unreachable(format!("no token within {} s", TOKEN_TIMEOUT.as_secs()))))?;
         if !status.is_success() {
             let reason = super::answer::reason(status, &body);
             return Err(match status.as_u16() {

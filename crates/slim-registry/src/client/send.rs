@@ -202,27 +202,38 @@ impl Client {
 
     /// One request with redirects and, at most twice, proof of who we are.
     async fn try_once(&self, ask: &Ask<'_>) -> Result<Response<Incoming>, Failed> {
-        let mut proof = self.proof(ask.scope).await.map_err(Failed::ForGood)?;
+        let mut proof = self.proof(ask.scope).await?;
         for _ in 0..2 {
-            let response = self.follow(ask, proof.as_ref()).await?;
-            if response.status() != StatusCode::UNAUTHORIZED {
+            let (response, is_own) = self.follow(ask, proof.as_ref()).await?;
+            // What another server asks for is not for it to have.
+            if response.status() != StatusCode::UNAUTHORIZED || !is_own {
                 return Ok(response);
             }
             if !self.unauthorized(ask.scope, &response, proof.as_ref()).await {
                 return Ok(response);
             }
-            let next = self.proof(ask.scope).await.map_err(Failed::ForGood)?;
+            let next = self.proof(ask.scope).await?;
             if next == proof {
                 return Ok(response);
             }
             proof = next;
         }
-        self.follow(ask, proof.as_ref()).await
+        self.follow(ask, proof.as_ref()).await.map(|(response, _)| response)
     }
 
     /// The header that proves who we are.
-    pub(crate) async fn proof(&self, scope: &Scope) -> Result<Option<HeaderValue>, RegistryError> {
-        self.inner.auth.header(scope, &|authority| self.allows_plain(authority)).await
+    pub(crate) async fn proof(&self, scope: &Scope) -> Result<Option<HeaderValue>, Failed> {
+        let header = self.inner.auth.header(scope, &|authority| self.allows_plain(authority)).await;
+        header.map_err(|error| match error {
+            // A token service may be as busy, and as far, as a registry.
+            RegistryError::Unreachable { registry, reason } => {
+                Failed::ForNow { reason: format!("{registry}: {reason}"), is_connect: true, pause: None }
+            }
+            RegistryError::Refused { status, .. } if StatusCode::from_u16(status).is_ok_and(is_for_now) => {
+                Failed::ForNow { reason: error.to_string(), is_connect: false, pause: None }
+            }
+            error => Failed::ForGood(error),
+        })
     }
 
     /// Takes note of a 401. Says whether to try again.
@@ -235,12 +246,40 @@ impl Client {
         self.inner.auth.learn(scope, Challenge::of(response.headers()), sent).await
     }
 
-    async fn follow(&self, ask: &Ask<'_>, proof: Option<&HeaderValue>) -> Result<Response<Incoming>, Failed> {
+    /// That a place to which the registry sends us is reached by TLS, or may be without.
+    pub(crate) fn check_way(
+        &self,
+        action: &str,
+        registry: &str,
+        own: &Url,
+        url: &Url,
+    ) -> Result<(), RegistryError> {
+        let allows_plain = || url.scheme() == "http" && self.allows_plain(url.authority());
+        if url.origin() == own.origin() || url.scheme() == "https" || allows_plain() {
+            return Ok(());
+        }
+        Err(RegistryError::Garbled {
+            action: action.to_owned(),
+            registry: registry.to_owned(),
+            reason: format!("it sends us to {}://{}, which is not TLS", url.scheme(), url.authority()),
+        })
+    }
+
+    /// The answer at the end of all redirects, and whether it is the registry's own.
+    async fn follow(
+        &self,
+        ask: &Ask<'_>,
+        proof: Option<&HeaderValue>,
+    ) -> Result<(Response<Incoming>, bool), Failed> {
         let registry = &ask.scope.location.registry;
+        let own = self.base(registry).await.map_err(Failed::ForGood)?;
         let mut url = ask.url.clone();
         for _ in 0..=REDIRECTS {
-            // What is elsewhere is signed in its address; our proof is the registry's alone.
-            let proof = proof.filter(|_| url.origin() == ask.url.origin());
+            self.check_way(ask.action, registry, &own, &url).map_err(Failed::ForGood)?;
+            // What is elsewhere is signed in its address; our proof is the registry's alone, also where the first address
+            // was told by it (the rest of a list, an upload).
+            let is_own = url.origin() == own.origin();
+            let proof = proof.filter(|_| is_own);
             let body = full(ask.body.clone());
             let request = request(&ask.method, &url, &ask.headers, proof, body, ask.action, registry)
                 .map_err(Failed::ForGood)?;
@@ -248,15 +287,7 @@ impl Client {
             let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             let reads = matches!(ask.method, Method::GET | Method::HEAD);
             let next = answer::location(response.headers(), &url).filter(|_| is_redirect && reads);
-            let Some(next) = next else { return Ok(response) };
-            let authority = next.authority().to_owned();
-            if next.scheme() != "https" && !(next.scheme() == "http" && self.allows_plain(&authority)) {
-                return Err(Failed::ForGood(RegistryError::Garbled {
-                    action: ask.action.to_owned(),
-                    registry: registry.clone(),
-                    reason: format!("it sends us to {}://{authority}, which is not TLS", next.scheme()),
-                }));
-            }
+            let Some(next) = next else { return Ok((response, is_own)) };
             url = next;
         }
         Err(Failed::ForGood(RegistryError::Garbled {

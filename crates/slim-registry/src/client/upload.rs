@@ -194,15 +194,9 @@ impl Upload<'_> {
         headers.push((CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")));
         // What is not the registry itself was chosen by it, and signed.
         let own = client.base(self.repository.registry()).await.map_err(Failed::ForGood)?;
-        let proof = client.proof(&self.repository.scope).await.map_err(Failed::ForGood)?;
-        let proof = proof.filter(|_| url.origin() == own.origin());
-        if url.scheme() != "https" && !client.allows_plain(url.authority()) {
-            return Err(Failed::ForGood(RegistryError::Garbled {
-                action: self.action.to_owned(),
-                registry: self.repository.registry().to_owned(),
-                reason: format!("it takes uploads at {}, which is not TLS", url.authority()),
-            }));
-        }
+        client.check_way(self.action, self.repository.registry(), &own, url).map_err(Failed::ForGood)?;
+        let is_own = url.origin() == own.origin();
+        let proof = client.proof(&self.repository.scope).await?.filter(|_| is_own);
         let (slot, sent) = (Slot::default(), Arc::new(AtomicU64::new(0)));
         let body = if length == 0 {
             full(Bytes::new())
@@ -218,6 +212,7 @@ impl Upload<'_> {
         }
         let response = answered?;
         if response.status() == StatusCode::UNAUTHORIZED
+            && is_own
             && client.unauthorized(&self.repository.scope, &response, proof.as_ref()).await
         {
             return Err(Failed::ForNow {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub method: Method,
+    /// By which name it was asked: `127.0.0.1:port`.
+    pub host: String,
     pub path: String,
     pub query: String,
     pub authorization: Option<String>,
@@ -94,6 +96,7 @@ async fn converse(
         let body = body.collect().await?.to_bytes();
         let asked = Asked {
             method: head.method,
+            host: head.headers.get(HOST).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default(),
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
             authorization: head.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()),

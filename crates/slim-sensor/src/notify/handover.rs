@@ -44,7 +44,8 @@ pub fn receive(connection: &UnixStream) -> io::Result<Option<Handover>> {
     let (program, numbers) = bytes.split_at(instructions * 8);
     Ok(Some(Handover {
         listener: Listener::new(descriptor.ok_or_else(|| wrong("a container handed no listener over"))?),
-        profile: Profile::read(program),
+        profile: Profile::read(program)
+            .ok_or_else(|| wrong("a container's seccomp filter is not understood"))?,
         hot: numbers.as_chunks::<4>().0.iter().map(|number| u32::from_ne_bytes(*number)).collect(),
     }))
 }

@@ -41,6 +41,9 @@ const SOCKET_PATH_BYTES: usize = 107;
 /// # Errors
 /// What is missing.
 pub fn preflight() -> Result<(), SensorError> {
+    if !cfg!(target_arch = "x86_64") {
+        return Err(SensorError::Machine);
+    }
     let release = release();
     if version(&release).is_some_and(|version| version < LEAST_KERNEL) {
         return Err(SensorError::Kernel { release, needed: "5.6" });
@@ -93,7 +96,7 @@ impl Supervisor {
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("supervisor".to_owned())
-            .spawn(move || accept(&theirs, &listener))
+            .spawn(move || accept(&theirs, listener))
             .map_err(SensorError::call("start the supervisor's thread"))?;
         Ok(Box::new(Self {
             shared,
@@ -146,17 +149,29 @@ fn readable(descriptors: &[&dyn AsFd], within: Option<Duration>) -> Vec<PollFlag
 }
 
 /// Takes connections, each of which is a program on its way into the container, until the observation ends.
-fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
+fn accept(shared: &Arc<Shared>, listener: UnixListener) {
     let mut threads = Vec::new();
     loop {
-        let ready = readable(&[listener, &shared.ending], None);
+        let ready = readable(&[&listener, &shared.ending], None);
         if !ready[1].is_empty() {
             break;
         }
         if ready[0].is_empty() {
             continue;
         }
-        let Ok((connection, _)) = listener.accept() else { continue };
+        let connection = match listener.accept() {
+            Ok((connection, _)) => connection,
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) =>
+            {
+                continue;
+            }
+            // Whoever waits to be taken over is sent away with the listener, and dies instead of waiting for ever.
+            Err(error) => {
+                shared.fail(SensorError::call("take a container's connection")(error));
+                break;
+            }
+        };
         let theirs = Arc::clone(shared);
         let spawned =
             std::thread::Builder::new().name("listener".to_owned()).spawn(move || theirs.serve(&connection));
@@ -165,6 +180,7 @@ fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
             Err(error) => shared.fail(SensorError::call("start a listener's thread")(error)),
         }
     }
+    drop(listener);
     for thread in threads {
         if thread.join().is_err() {
             shared.fail(SensorError::Panicked);

@@ -7,6 +7,18 @@ const RETURN_ACTION: u32 = 0xffff_0000;
 const RETURN_ERROR: u32 = 0x0005_0000;
 const RETURN_DATA: u32 = 0xffff;
 
+/// Instructions of `linux/bpf_common.h`: a word of the call's data is loaded, compared with a constant, returned from.
+const LOAD: u16 = 0x20;
+const JUMP: u16 = 0x05;
+const JUMP_EQUAL: u16 = 0x15;
+const JUMP_GREATER: u16 = 0x25;
+const JUMP_AT_LEAST: u16 = 0x35;
+const JUMP_ANY: u16 = 0x45;
+const AND: u16 = 0x54;
+const RETURN: u16 = 0x06;
+/// Bytes of `struct seccomp_data`.
+const DATA: u32 = 64;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Instruction {
     code: u16,
@@ -20,8 +32,9 @@ struct Instruction {
 pub struct Profile(Vec<Instruction>);
 
 impl Profile {
-    /// From `struct sock_filter`s.
-    pub fn read(bytes: &[u8]) -> Self {
+    /// From `struct sock_filter`s. `None` where it does what libseccomp's programs do not: what it would refuse is not known
+    /// then, and nothing may be let through for that.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
         let instruction = |bytes: &[u8; 8]| {
             let [a, b, if_true, if_false, v, w, x, y] = *bytes;
             Instruction {
@@ -31,7 +44,27 @@ impl Profile {
                 value: u32::from_ne_bytes([v, w, x, y]),
             }
         };
-        Self(bytes.as_chunks::<8>().0.iter().map(instruction).collect())
+        let (instructions, rest) = bytes.as_chunks::<8>();
+        let program = Self(instructions.iter().map(instruction).collect());
+        (rest.is_empty() && program.is_understood()).then_some(program)
+    }
+
+    /// That all instructions are of those that [`Self::run`] knows, load what is there and jump within the program.
+    fn is_understood(&self) -> bool {
+        let is_within = |at: usize, by: usize| at + 1 + by < self.0.len();
+        self.0.iter().enumerate().all(|(at, instruction)| {
+            let Instruction { code, if_true, if_false, value } = *instruction;
+            match code {
+                LOAD => value.is_multiple_of(4) && value < DATA && is_within(at, 0),
+                JUMP => is_within(at, value as usize),
+                JUMP_EQUAL | JUMP_GREATER | JUMP_AT_LEAST | JUMP_ANY => {
+                    is_within(at, if_true.into()) && is_within(at, if_false.into())
+                }
+                AND => is_within(at, 0),
+                RETURN => true,
+                _ => false,
+            }
+        })
     }
 
     /// The error that the profile has for this call; `None` where it lets it through. What it kills for is never told, so
@@ -41,8 +74,7 @@ impl Profile {
         (action & RETURN_ACTION == RETURN_ERROR).then_some((action & RETURN_DATA).cast_signed())
     }
 
-    /// The kernel's filter machine, as far as libseccomp's programs use it. `None` for a program that is empty or does
-    /// something else.
+    /// The kernel's filter machine, as far as libseccomp's programs use it. `None` for an empty program.
     fn run(&self, call: &Waiting) -> Option<u32> {
         let (mut at, mut loaded) = (0, 0_u32);
         loop {
@@ -50,14 +82,14 @@ impl Profile {
             at += 1;
             let jump = |holds: bool| usize::from(if holds { if_true } else { if_false });
             match code {
-                0x20 => loaded = word(call, value)?,
-                0x05 => at += value as usize,
-                0x15 => at += jump(loaded == value),
-                0x25 => at += jump(loaded > value),
-                0x35 => at += jump(loaded >= value),
-                0x45 => at += jump(loaded & value != 0),
-                0x54 => loaded &= value,
-                0x06 => return Some(value),
+                LOAD => loaded = word(call, value)?,
+                JUMP => at += value as usize,
+                JUMP_EQUAL => at += jump(loaded == value),
+                JUMP_GREATER => at += jump(loaded > value),
+                JUMP_AT_LEAST => at += jump(loaded >= value),
+                JUMP_ANY => at += jump(loaded & value != 0),
+                AND => loaded &= value,
+                RETURN => return Some(value),
                 _ => return None,
             }
         }
@@ -79,7 +111,7 @@ fn word(call: &Waiting, at: u32) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn program(instructions: &[(u16, u8, u8, u32)]) -> Profile {
+    fn program(instructions: &[(u16, u8, u8, u32)]) -> Option<Profile> {
         let bytes: Vec<u8> = instructions
             .iter()
             .flat_map(|(code, if_true, if_false, value)| {
@@ -105,16 +137,23 @@ mod tests {
             (0x15, 0, 1, 0x30),
             (0x06, 0, 0, RETURN_ERROR | 7),
             (0x06, 0, 0, 0x7fff_0000),
-        ]);
+        ])
+        .unwrap();
         assert_eq!(profile.refuses(&call(2, 0x3f << 32)), Some(7));
         assert_eq!(profile.refuses(&call(2, 0x3f)), None);
         assert_eq!(profile.refuses(&call(1, 0)), None);
     }
 
     #[test]
-    fn no_program_and_one_that_runs_away_refuse_nothing() {
+    fn no_program_refuses_nothing_and_one_that_is_not_understood_is_none() {
         assert_eq!(Profile::default().refuses(&call(1, 0)), None);
-        assert_eq!(program(&[(0x05, 0, 0, 100)]).refuses(&call(1, 0)), None);
-        assert_eq!(program(&[(0x20, 0, 0, 4096), (0x06, 0, 0, RETURN_ERROR)]).refuses(&call(1, 0)), None);
+        assert_eq!(program(&[]), Some(Profile::default()));
+        let end = (RETURN, 0, 0, RETURN_ERROR);
+        assert!(program(&[(LOAD, 0, 0, 0), end]).is_some());
+        // Away from the program, data that is not there, an instruction of no such program, no end.
+        for wrong in [(JUMP, 0, 0, 100), (JUMP_EQUAL, 0, 1, 7), (LOAD, 0, 0, 4096), (0x87, 0, 0, 0)] {
+            assert_eq!(program(&[wrong, end]), None, "{wrong:?}");
+        }
+        assert_eq!(program(&[end, (LOAD, 0, 0, 0)]), None);
     }
 }

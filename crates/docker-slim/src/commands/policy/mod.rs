@@ -123,13 +123,20 @@ fn merge(global: &GlobalArguments, arguments: &PolicyMergeArguments) -> Result<(
 fn check(global: &GlobalArguments, arguments: &PolicyCheckArguments) -> Result<(), Failure> {
     let profile = load(global, &arguments.client, &arguments.policy)?.profile()?;
     let need = load(global, &arguments.client, &arguments.need)?;
-    let missing: Vec<Missing> = match &need.trace {
-        Some(trace) => profile.lacks_of_trace(trace),
-        None => profile.lacks_of_profile(&need.profile()?),
+    let (missing, architectures): (Vec<Missing>, _) = match &need.trace {
+        Some(trace) => (profile.lacks_of_trace(trace), profile.lacks_architectures_of_trace(trace)),
+        None => {
+            let needed = need.profile()?;
+            (profile.lacks_of_profile(&needed), profile.lacks_architectures(&needed))
+        }
     };
-    let document = serde_json::json!({ "holds": missing.is_empty(), "missing": missing });
-    print(global, || told::missing(&arguments.policy, &arguments.need, &missing), &document);
-    if missing.is_empty() { Ok(()) } else { Err(Failure::silent(DOES_NOT_HOLD)) }
+    let holds = missing.is_empty() && architectures.is_empty();
+    let document = serde_json::json!({
+        "holds": holds, "missing": missing, "missing_architectures": architectures,
+    });
+    let text = || told::missing(&arguments.policy, &arguments.need, &missing, &architectures);
+    print(global, text, &document);
+    if holds { Ok(()) } else { Err(Failure::silent(DOES_NOT_HOLD)) }
 }
 
 fn compile(global: &GlobalArguments, arguments: &PolicyCompileArguments) -> Result<(), Failure> {

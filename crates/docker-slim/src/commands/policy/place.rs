@@ -6,10 +6,9 @@ use crate::failure::Failure;
 use crate::settings::{self, PolicyPlace};
 use slim_build::{POLICY_ARTIFACT, PolicyBytes, PolicyKind, policy_files};
 use slim_image::{Layout, Platform, Reference, Stored};
-use slim_policy::{Format, PolicyFile, SeccompProfile};
+use slim_policy::{Format, PolicyFile, SeccompProfile, default_capabilities};
 use slim_registry::{Artifact, Client, RegistryError};
 use slim_trace::Trace;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -125,7 +124,7 @@ impl Found {
 
     fn read_profile(&self, bytes: &[u8]) -> Result<SeccompProfile, Failure> {
         let machine = Platform::host().architecture;
-        SeccompProfile::read(bytes, &machine, &BTreeSet::new())
+        SeccompProfile::read(bytes, &machine, &default_capabilities())
             .map_err(|error| Failure::usage(format!("read the seccomp profile of {}: {error}", self.word)))
     }
 }

@@ -3,7 +3,7 @@
 use super::Found;
 use crate::commands::output::counted;
 use slim_policy::{Allowance, Counts, Missing, PolicyFile, ProfileDifference, SeccompProfile, dangerous};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is to be told of a policy.
 pub struct Shown<'a> {
@@ -108,6 +108,12 @@ pub fn difference(difference: &ProfileDifference, top: usize) -> String {
     for (call, (before, after)) in &difference.refused_otherwise {
         lines.push(format!("~ {call}  refused: {before} → {after}"));
     }
+    for (sign, names) in [("+", &difference.architectures_added), ("-", &difference.architectures_removed)] {
+        lines.extend(names.iter().map(|name| format!("{sign} {name}  programs of that binary interface")));
+    }
+    if let Some((before, after)) = &difference.default {
+        lines.push(format!("~ all other calls: {before} → {after}"));
+    }
     lines.push(format!(
         "{} added, {} removed, {} with other arguments",
         counted(difference.added.len(), "system call"),
@@ -118,11 +124,14 @@ pub fn difference(difference: &ProfileDifference, top: usize) -> String {
 }
 
 /// What a profile does not allow.
-pub fn missing(policy: &str, need: &str, missing: &[Missing]) -> String {
-    if missing.is_empty() {
+pub fn missing(policy: &str, need: &str, missing: &[Missing], architectures: &BTreeSet<String>) -> String {
+    if missing.is_empty() && architectures.is_empty() {
         return format!("{policy} allows what {need} needs");
     }
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = architectures
+        .iter()
+        .map(|name| format!("{name}  programs of that binary interface are killed"))
+        .collect();
     for lack in missing {
         let with = match &lack.allowed {
             Allowance::Never => String::new(),
@@ -130,7 +139,11 @@ pub fn missing(policy: &str, need: &str, missing: &[Missing]) -> String {
         };
         lines.push(format!("{}{with}  {}", lack.call, lack.needed.join("; ")));
     }
-    lines
-        .push(format!("{policy} does not allow {} that {need} needs", counted(missing.len(), "system call")));
+    let lacks = [
+        (!missing.is_empty()).then(|| counted(missing.len(), "system call")),
+        (!architectures.is_empty()).then(|| counted(architectures.len(), "binary interface")),
+    ];
+    let lacks: Vec<String> = lacks.into_iter().flatten().collect();
+    lines.push(format!("{policy} does not allow {} that {need} needs", lacks.join(" and ")));
     lines.join("\n")
 }

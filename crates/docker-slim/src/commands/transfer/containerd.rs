@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use slim_image::Reference;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
@@ -29,17 +30,16 @@ impl Containerd {
         })
     }
 
-    /// Writes an image to a file, for this machine's platform as containerd chooses it.
+    /// Writes an image to a file: for this machine's platform as containerd chooses it, or for all of them.
     ///
     /// # Errors
     /// When containerd does not do it: in its own words.
-    pub async fn export(&self, name: &str, file: &Path) -> Result<(), Failure> {
+    pub async fn export(&self, name: &str, file: &Path, all_platforms: bool) -> Result<(), Failure> {
         let name = full_name(name);
-        self.ctr(
-            &format!("export {name} from containerd"),
-            &["export".as_ref(), file.as_os_str(), name.as_ref()],
-        )
-        .await
+        let mut words: Vec<&OsStr> = vec!["export".as_ref()];
+        words.extend(all_platforms.then_some(OsStr::new("--all-platforms")));
+        words.extend([file.as_os_str(), name.as_ref()]);
+        self.ctr(&format!("export {name} from containerd"), &words).await
     }
 
     /// Takes in the images of a file.
@@ -50,7 +50,7 @@ impl Containerd {
         self.ctr(&format!("import {name} into containerd"), &["import".as_ref(), file.as_os_str()]).await
     }
 
-    async fn ctr(&self, action: &str, words: &[&std::ffi::OsStr]) -> Result<(), Failure> {
+    async fn ctr(&self, action: &str, words: &[&OsStr]) -> Result<(), Failure> {
         let output = Command::new(&self.program)
             .arg("images")
             .args(words)

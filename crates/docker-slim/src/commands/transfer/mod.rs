@@ -72,6 +72,11 @@ impl Transfer<'_> {
     /// # Errors
     /// The image is not there or cannot be used, or one of the places does not do its part.
     pub async fn run(&self, from: &Source, to: &Destination) -> Result<Transferred, Failure> {
+        // Packing and unpacking go on in a thread of their own, which is not waited for then.
+        self.unless_interrupted(self.bring(from, to)).await
+    }
+
+    async fn bring(&self, from: &Source, to: &Destination) -> Result<Transferred, Failure> {
         match to {
             Destination::Registry(reference) => self.blobs(from, To::Registry(reference)).await,
             Destination::Store(store, name) => self.to_store(from, store, name.as_ref()).await,
@@ -82,9 +87,7 @@ impl Transfer<'_> {
                 let names = names(name.clone().or_else(|| from.name()));
                 self.bars.line(&format!("{:<10}loading the image into the engine", ""));
                 let archive = written_by(move |output| image.write_archive(output, &names));
-                let load = engine.load_image(archive);
-                self.unless_interrupted(async { load.await.map_err(|error| BuildError::from(error).into()) })
-                    .await?;
+                engine.load_image(archive).await.map_err(BuildError::from)?;
                 Ok(told)
             }
             Destination::Containerd(containerd, name) => {
@@ -100,7 +103,12 @@ impl Transfer<'_> {
 
     async fn blobs(&self, from: &Source, to: To<'_>) -> Result<Transferred, Failure> {
         let origin = self.origin(from).await?;
-        self.transfer(origin.borrowed(), to, &self.selected.selection()).await
+        let selected = match from {
+            // What it writes names the other platforms and does not have them, unless they were asked for.
+            Source::Containerd(..) => Selected { is_whole: false, ..self.selected.clone() },
+            _ => self.selected.clone(),
+        };
+        self.transfer(origin.borrowed(), to, &selected.selection()).await
     }
 
     async fn transfer(
@@ -241,7 +249,7 @@ impl Transfer<'_> {
             }
             Source::Containerd(containerd, name) => {
                 let file = self.temporary_file("image.tar")?;
-                containerd.export(name, &file.1).await?;
+                containerd.export(name, &file.1, self.selected.is_all).await?;
                 let place = Stored { form: Form::OciArchive, path: file.1.clone(), selector: Selector::Only };
                 Box::pin(self.origin(&Source::Files(place))).await
             }
@@ -294,7 +302,7 @@ impl Transfer<'_> {
             }
             Source::Containerd(containerd, name) => {
                 let (folder, path) = self.temporary_file("image.tar")?;
-                containerd.export(name, &path).await?;
+                containerd.export(name, &path, false).await?;
                 let place = Stored { form: Form::OciArchive, path, selector: Selector::Only };
                 Ok(AtHand { image: self.open(place).await?, transferred: None, _folder: Some(folder) })
             }
