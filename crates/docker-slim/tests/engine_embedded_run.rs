@@ -6,10 +6,14 @@
 )]
 
 mod common;
+#[path = "common/served.rs"]
+#[allow(dead_code, reason = "each test file takes what it needs")]
+mod served;
 
 use common::embedded::{Embedded, web_server, words};
 use common::{Finished, run};
 use nix::pty::{OpenptyResult, Winsize, openpty};
+use served::Served;
 use slim_engine::spec::{Limits, Security};
 use slim_engine::{ContainerSpec, Engine, EngineError, ExecSpec, Overrides, PublishPort};
 use std::fs::{self, File};
@@ -71,6 +75,40 @@ fn a_detached_container_is_listed_read_stopped_and_removed() {
     embedded.run_slim(&["rm", "web"]).expect(0);
     let gone = embedded.run_slim(&["logs", "web"]);
     assert!(gone.expect(5).stderr.contains("no such container web"), "{}", gone.stderr);
+    embedded.expect_nothing();
+}
+
+#[test]
+fn a_policy_that_is_attached_in_a_registry_holds_for_the_container() {
+    let embedded = Embedded::with_image(&web_server());
+    let served = Served::start(embedded.folder.path(), "127.0.0.1:0");
+    let image = format!("{}/team/test:1", served.address);
+    let remote = format!("docker://{image}");
+    let default = include_str!("../../slim-engine/src/embedded/seccomp_default.json");
+    let mut strict: serde_json::Value = serde_json::from_str(default).unwrap();
+    for names in
+        strict["syscalls"].as_array_mut().unwrap().iter_mut().filter_map(|it| it["names"].as_array_mut())
+    {
+        names.retain(|name| name != "mkdir" && name != "mkdirat");
+    }
+    let policy = embedded.folder.path().join("policy");
+    fs::create_dir(&policy).unwrap();
+    fs::write(policy.join("app-seccomp.json"), strict.to_string()).unwrap();
+    let archive = format!("docker-archive:{}", embedded.folder.path().join("test-1.tar").display());
+    let push = |flag: &str| embedded.run_slim(&["push", &archive, &image, flag]);
+    let run = |more: &[&str]| {
+        let command = [&*image, "sh", "-c", "mkdir /x && echo made; echo on"];
+        embedded.run_slim(&[&["run", "--rm"], more, &command].concat())
+    };
+    push("--attach-policy=off").expect(0);
+    let without = run(&["--policy", &remote]);
+    assert!(without.expect(4).stderr.contains("docker-slim push attaches it"), "{}", without.stderr);
+    push(&format!("--attach-policy={}", policy.display())).expect(0);
+    // The image comes from there as well.
+    let held = run(&["--policy", &remote]);
+    assert_eq!(held.expect(0).stdout, "on\n");
+    assert!(held.stderr.contains("Operation not permitted"), "{}", held.stderr);
+    assert_eq!(run(&[]).expect(0).stdout, "made\non\n");
     embedded.expect_nothing();
 }
 

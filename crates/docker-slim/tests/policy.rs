@@ -216,6 +216,22 @@ fn a_policy_goes_with_its_image_into_a_registry_and_is_read_from_there() {
     }
     ends(&folder, 0, &["push", "oci:a:1", &image, "--attach-policy=off"]);
     ends(&folder, 0, &["policy", "diff", &remote, "later", "--exit-code"]);
+
+    // It is read in every place where a policy is named.
+    fs::write(folder.path().join("own.json"), profile(&["read", "mkdir"])).unwrap();
+    let missing = ends(&folder, 7, &["policy", "check", &remote, "own.json"]);
+    assert!(missing.starts_with("mkdir  made by /app\n"), "{missing}");
+    let missing = ends(&folder, 7, &["policy", "check", "own.json", &remote]);
+    assert!(missing.starts_with("close  made by /app\n"), "{missing}");
+    ends(&folder, 0, &["policy", "merge", &remote, "own.json", "-o", "union.json"]);
+    for part in [&*remote, "own.json"] {
+        ends(&folder, 0, &["policy", "check", "union.json", part]);
+    }
+    let both = ends(&folder, 0, &["policy", "merge", "own.json", &remote, "--rule=intersection"]);
+    let both: Value = serde_json::from_str(&both).unwrap();
+    assert_eq!(both["syscalls"][0]["names"], json!(["read"]));
+    let none = format!("docker://{}/team/none:1", served.address);
+    ends(&folder, 4, &["policy", "check", &none, "own.json"]);
     assert!(
         ends(&folder, 2, &["push", "oci:a:1", &image, "--attach-policy=a"]).contains("no file there is one")
     );

@@ -32,6 +32,22 @@ impl Launch {
     pub fn is_off(self) -> bool {
         self == Self::default()
     }
+
+    /// Whether the launcher that this program holds runs where the image does: it is compiled for one kind of machine, and
+    /// has never been tried on another one than amd64. `architecture`: the image's.
+    ///
+    /// # Errors
+    /// When a launcher is asked for and the image is for another machine.
+    pub fn check_machine(self, image: &str, architecture: &str) -> Result<(), BuildError> {
+        if self.is_off() || matches!(architecture, "" | "amd64" | "386") && Machine::host() == Machine::Amd64
+        {
+            return Ok(());
+        }
+        Err(BuildError::Usage(format!(
+            "put the launcher into {image} (--seccomp-phase entrypoint, --landlock): the image is for {architecture}, and \
+             there is a launcher for amd64 alone"
+        )))
+    }
 }
 
 /// A launcher in its place.
@@ -271,4 +287,24 @@ fn beside(place: &ImagePath, name: &[u8], inputs: &Inputs) -> ImagePath {
         ImagePath::new([directory.as_bytes(), b"/", &name].concat())
     };
     (0..).map(named).find(|path| !inputs.paths.contains_key(path)).expect("some number is free")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn an_image_for_another_machine_gets_no_launcher() {
+        for launch in [Launch { filter: true, file_rules: false }, Launch { filter: false, file_rules: true }]
+        {
+            let error = launch.check_machine("app:1", "arm64").unwrap_err();
+            assert!(
+                error.to_string().contains("app:1") && error.to_string().contains("for arm64"),
+                "{error}"
+            );
+            launch.check_machine("app:1", "amd64").unwrap();
+        }
+        Launch::default().check_machine("app:1", "arm64").unwrap();
+    }
 }

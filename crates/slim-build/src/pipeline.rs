@@ -191,6 +191,7 @@ async fn inspect(
         Observers::Local
     };
     let source = fat::find(engine, settings, &stage).await?;
+    settings.launch.check_machine(&source.reference, &source.architecture)?;
     if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
         return Err(BuildError::Usage(format!(
             "use the trace: it is of the image {}, and {} is {}",

@@ -151,11 +151,14 @@ pub fn decide(subject: Subject<'_>, paths: KeptPaths, beyond: Beyond) -> Result<
 }
 
 impl Policies {
-    /// The profile for `apparmor_parser`, with no capability but those of a contract that was found by trying.
+    /// The profile for `apparmor_parser`, with no capability but those of a contract that was found by trying. Helpers have
+    /// profiles of their own where that contract has no no-new-privileges, and no launcher sets it.
     #[must_use]
     pub fn apparmor(&self, trace: &Trace, contract: &Contract) -> String {
-        let needed = Some(contract.capabilities.clone()).filter(|_| contract.starts > 0);
-        slim_policy::apparmor(trace, &Inputs { needed_capabilities: needed, ..self.inputs.clone() })
+        let is_found = contract.starts > 0;
+        let needed_capabilities = Some(contract.capabilities.clone()).filter(|_| is_found);
+        let transitions = is_found && !contract.no_new_privileges && self.launched.is_none();
+        slim_policy::apparmor(trace, &Inputs { needed_capabilities, transitions, ..self.inputs.clone() })
     }
 
     /// Figures for a person.

@@ -10,8 +10,8 @@ use slim_possible::{How, Possible};
 use slim_trace::{Access, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Kept ELF files with more bytes than this together are not looked at: their code would take more time and memory than
-/// all the rest of a build (a Node.js binary alone has 100 MB).
+/// Kept ELF files with more bytes than this together are not looked at: their code would take more memory than all the rest
+/// of a build, 270 MB for 28 MB of a Node.js library's (`docs/decisions.md` has the figures).
 const BYTES_MAX: u64 = 64 << 20;
 
 /// The calls that the ELF files among `kept` can make. `elf`: which kept paths those are.

@@ -121,7 +121,12 @@ fn extent(access: &BTreeSet<Access>) -> Extent {
         of_the_way(access)
             || matches!(
                 access,
-                Access::ReadLink | Access::Remove | Access::RenameFrom | Access::RenameTo | Access::Create
+                Access::ReadLink
+                    | Access::Remove
+                    | Access::RenameFrom
+                    | Access::RenameTo
+                    | Access::Create
+                    | Access::LinkTo
             )
     };
     if access.iter().all(of_the_way) {

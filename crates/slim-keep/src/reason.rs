@@ -244,12 +244,16 @@ fn access_words(access: Access) -> &'static str {
         Access::Connect => "connected to it",
         Access::Bind => "bound it",
         Access::Write => "wrote to it",
+        Access::Append => "added to its end",
         Access::Create => "made it",
         Access::ChangeAttributes => "changed its attributes",
         Access::RenameFrom => "renamed it",
         Access::RenameTo => "replaced it",
         Access::Remove => "removed it",
         Access::Mount => "named it in a mount",
+        Access::Lock | Access::LockExclusive => "locked it",
+        Access::LinkFrom => "gave it another name",
+        Access::LinkTo => "made it as another name",
         Access::Missing => "found it missing",
     }
 }

@@ -5,16 +5,23 @@
 //!
 //! AppArmor matches the path that a look-up ends at; a rule stands for the resolved path and for the path as it was
 //! named. Permissions: `r` read or list, `w` write, make, remove, `m` map executable, `ix` run under this same profile,
-//! `k` lock, `l` be the new name of a hard link.
+//! `Cx` run under one within it, `k` lock, `l` be the new name of a hard link.
 
+mod capabilities;
+mod helpers;
 mod names;
 mod network;
 mod pattern;
+mod permissions;
 mod rules;
+mod scope;
 
 use crate::inputs::Inputs;
 use pattern::{DIRECTORY, Pattern, TREE};
-use slim_trace::{MountKind, Phase, Trace};
+use permissions::Permissions;
+use scope::Scope;
+use slim_image::ImagePath;
+use slim_trace::{MountKind, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -54,6 +61,9 @@ const BASICS: &str = "  # The kernel's file systems, the engine's devices and th
 
 ";
 
+/// What is handed in from outside has no path here, and what was removed keeps its own.
+const FLAGS: &str = "flags=(attach_disconnected,mediate_deleted)";
+
 /// The name under which the profile is loaded: the repository's own with anything but letters, digits, `.`, `_` and
 /// `-` as a dash, and `-apparmor-profile`.
 #[must_use]
@@ -70,30 +80,43 @@ pub fn profile_name(repository: &str) -> String {
     if name.is_empty() { "image-apparmor-profile".to_owned() } else { format!("{name}-apparmor-profile") }
 }
 
-/// The profile's text.
+/// The profile's text, with those of helpers within it.
 #[must_use]
 pub fn apparmor(trace: &Trace, inputs: &Inputs) -> String {
     let name = profile_name(&inputs.name);
-    let mut text = format!("profile {name} flags=(attach_disconnected,mediate_deleted) {{\n");
-    write_lines(&mut text, "Networks that were opened.", &network::rules(trace));
-    match &inputs.needed_capabilities {
-        Some(needed) => write_lines(
-            &mut text,
-            "Capabilities that it does not do without: all others were taken away.",
-            &needed.iter().filter_map(|(name, why)| capability(name, why)).collect(),
-        ),
-        None => write_lines(
-            &mut text,
-            "Capabilities that the container had; which ones were used is not known.",
-            &inputs.capabilities.iter().filter_map(|name| capability(name, "")).collect(),
-        ),
+    let mut text = format!("profile {name} {FLAGS} {{\n");
+    let scopes = helpers::scopes(trace, inputs, &name);
+    let (main, helpers) = scopes.split_first().expect("the main profile is always there");
+    write_rules(&mut text, main, &scopes);
+    for helper in helpers {
+        let mut own = format!("profile {} {FLAGS} {{\n", helper.name);
+        write_rules(&mut own, helper, &scopes);
+        own.push_str("}\n");
+        text.push('\n');
+        for line in own.lines() {
+            let _ = if line.is_empty() { writeln!(text) } else { writeln!(text, "  {line}") };
+        }
     }
-    write_lines(&mut text, "Its own processes, and signals from the engine.", &peers(trace, &name));
-    text.push_str(BASICS);
-    write_lines(&mut text, "Mounts and volumes: what they hold is not the image's.", &mounts(trace));
-    write_lines(&mut text, "The image's files, and those that the program made.", &files(trace, inputs));
     text.push_str("}\n");
     text
+}
+
+fn write_rules(text: &mut String, scope: &Scope<'_>, scopes: &[Scope<'_>]) {
+    write_lines(text, "Networks that were opened.", &network::rules(scope));
+    let capabilities = match &scope.inputs.needed_capabilities {
+        Some(_) => "Capabilities that it does not do without: all others were taken away.",
+        None => "Capabilities that the container had; which ones were used is not known.",
+    };
+    write_lines(text, capabilities, &capabilities::rules(scope));
+    write_lines(text, "Its own processes, and signals from the engine.", &peers(scope, scopes));
+    text.push_str(BASICS);
+    write_lines(text, "Mounts and volumes: what they hold is not the image's.", &mounts(scope.trace));
+    write_lines(
+        text,
+        "Helpers with needs of their own run under profiles of their own.",
+        &transitions(scope),
+    );
+    write_lines(text, "The image's files, and those that the program made.", &files(scope));
 }
 
 fn write_lines(text: &mut String, heading: &str, lines: &BTreeSet<String>) {
@@ -107,37 +130,30 @@ fn write_lines(text: &mut String, heading: &str, lines: &BTreeSet<String>) {
     text.push('\n');
 }
 
-/// The rule of a capability, with why in a comment; nothing for what is none.
-fn capability(name: &str, why: &str) -> Option<String> {
-    let name = name.trim_start_matches("CAP_").to_ascii_lowercase();
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
-        return None;
-    }
-    let rule = if name == "all" { "capability,".to_owned() } else { format!("capability {name},") };
-    // Reasons may name files, and names may hold anything: a comment ends with its line.
-    let why: String = why.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
-    Some(if why.is_empty() { rule } else { format!("{rule} # {why}") })
-}
-
 /// Reading what /proc tells of one's own processes is asked as ptrace's `read`, and no trace shows it; tracing is allowed
-/// to who was seen to trace.
-fn peers(trace: &Trace, name: &str) -> BTreeSet<String> {
-    let traces = calls(trace, &["ptrace", "process_vm_readv", "process_vm_writev"]);
-    let ptrace = if traces { "read, readby, trace, tracedby" } else { "read, readby" };
-    BTreeSet::from([
-        format!("ptrace ({ptrace}) peer={name},"),
-        format!("signal (receive, send) peer={name},"),
-        "signal (receive) peer=crun,".to_owned(),
-        "signal (receive) peer=runc,".to_owned(),
-        "signal (receive) peer=unconfined,".to_owned(),
-    ])
+/// to who was seen to trace. One's own are those of all of the container's profiles.
+fn peers(scope: &Scope<'_>, scopes: &[Scope<'_>]) -> BTreeSet<String> {
+    let traces = |scope: &Scope<'_>| calls(scope, &["ptrace", "process_vm_readv", "process_vm_writev"]);
+    let mut ptrace = "read, readby".to_owned();
+    if traces(scope) {
+        ptrace.push_str(", trace");
+    }
+    if scopes.iter().any(traces) {
+        ptrace.push_str(", tracedby");
+    }
+    let mut rules: BTreeSet<String> =
+        ["crun", "runc", "unconfined"].map(|engine| format!("signal (receive) peer={engine},")).into();
+    for other in scopes {
+        let name = other.full_name();
+        rules.insert(format!("ptrace ({ptrace}) peer={name},"));
+        rules.insert(format!("signal (receive, send) peer={name},"));
+    }
+    rules
 }
 
-/// Whether a process of the program called one of these and was let.
-fn calls(trace: &Trace, names: &[&str]) -> bool {
-    let of_program = |phase| matches!(phase, Phase::Startup | Phase::Exercise | Phase::Shutdown);
-    let records = trace.system_calls.iter().filter(|record| of_program(record.phase));
-    records.into_iter().any(|record| names.iter().any(|name| record.calls.contains(*name)))
+/// Whether a process of the profile called one of these and was let.
+fn calls(scope: &Scope<'_>, names: &[&str]) -> bool {
+    scope.system_calls().any(|record| names.iter().any(|name| record.calls.contains(*name)))
 }
 
 /// Volumes and binds may be read, written and locked in; what lies there is not run or mapped unless it was seen.
@@ -166,8 +182,15 @@ fn mounts(trace: &Trace) -> BTreeSet<String> {
     lines
 }
 
-fn files(trace: &Trace, inputs: &Inputs) -> BTreeSet<String> {
-    let rules: BTreeMap<Pattern, rules::Permissions> = rules::file_rules(trace, inputs);
+/// With `C` the environment is cleaned as for set-id programs: a library of the caller's choice would run with what the
+/// helper alone may do.
+fn transitions(scope: &Scope<'_>) -> BTreeSet<String> {
+    let rule = |(path, name): (&ImagePath, &String)| format!("{} Cx -> {name},", Pattern::exact(path));
+    scope.helpers.iter().map(rule).collect()
+}
+
+fn files(scope: &Scope<'_>) -> BTreeSet<String> {
+    let rules: BTreeMap<Pattern, Permissions> = rules::file_rules(scope);
     rules
         .into_iter()
         .filter(|(_, permissions)| !permissions.is_empty())

@@ -38,6 +38,9 @@ pub struct Inputs {
     /// The capabilities that trying has shown to be needed, without the `CAP_` prefix, each with why; `None` where nobody
     /// has tried.
     pub needed_capabilities: Option<BTreeMap<String, String>>,
+    /// Whether an exec may lead into another AppArmor profile: only where the program certainly runs without
+    /// no-new-privileges, under which the kernel refuses such an exec.
+    pub transitions: bool,
     /// The filter that the observed container ran under.
     pub engine_filter: EngineFilter,
     /// The user that the image or the caller names; `None` where nobody does.
@@ -98,6 +101,7 @@ impl Inputs {
             paths: BTreeMap::new(),
             capabilities: DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect(),
             needed_capabilities: None,
+            transitions: false,
             engine_filter: EngineFilter::Default,
             user: None,
             mode: Mode::default(),

@@ -17,6 +17,14 @@
 #define SECCOMP_MODE_FILTER 2
 #define SECCOMP_SET_MODE_FILTER 1
 #define MESSAGES_MAX 4
+#define LOCK_EX 2
+#define F_SETLK 6
+#define F_SETLKW 7
+#define F_SETLK64 13
+#define F_SETLKW64 14
+#define F_OFD_SETLK 37
+#define F_OFD_SETLKW 38
+#define F_WRLCK 1
 
 struct arguments {
 	u64 at[6];
@@ -182,6 +190,37 @@ static __always_inline void tell_argument(struct scratch *scratch, struct argume
 	tell_user_path(scratch, argument(arguments, what->path), descriptor, has_path, has_base);
 }
 
+/* Whether a call of fcntl locks. */
+static __always_inline bool locks_a_part(struct arguments *arguments)
+{
+	switch ((u32)arguments->at[1]) {
+	case F_SETLK:
+	case F_SETLKW:
+	case F_SETLK64:
+	case F_SETLKW64:
+	case F_OFD_SETLK:
+	case F_OFD_SETLKW:
+		return true;
+	}
+	return false;
+}
+
+/* A file that was locked. `struct flock` begins with the kind of the lock. */
+static __always_inline void tell_lock(struct scratch *scratch, struct call *call, struct arguments *arguments)
+{
+	bool exclusive = arguments->at[1] & LOCK_EX;
+	if (call->kind == FCNTL) {
+		u16 type = 0;
+		if (bpf_probe_read_user(&type, sizeof(type), (void *)arguments->at[2]))
+			drop(DROP_PATH);
+		exclusive = type == F_WRLCK;
+	}
+	struct path_argument file = call->first;
+	if (exclusive)
+		file.access = call->second.access;
+	tell_argument(scratch, arguments, &file);
+}
+
 /* Names where messages go: msghdr begins with pointer and length of the address. */
 static __always_inline void tell_messages(struct scratch *scratch, u64 address, bool compat, u32 count, int access)
 {
@@ -341,6 +380,10 @@ static __always_inline void tell_call(struct scratch *scratch, struct call *call
 	case PRCTL:
 	case SECCOMP:
 		return;
+	case FLOCK:
+	case FCNTL:
+		tell_lock(scratch, call, arguments);
+		return;
 	}
 	tell_argument(scratch, arguments, &call->first);
 	event->flags = 0;
@@ -408,7 +451,7 @@ int BPF_PROG(on_exit, struct pt_regs *regs, long result)
 		return 0;
 	if (abi == X86_64 && call->argued && phase >= RUNTIME_FILTERED && !denied)
 		note_arguments(process->id, phase, number, call->argued, &arguments);
-	if (call->kind == ARGUED)
+	if (call->kind == ARGUED || (call->kind == FCNTL && !locks_a_part(&arguments)))
 		return 0;
 	if (phase < STARTUP) {
 		if (result >= 0 && installs_filter(call, &arguments)) {

@@ -10,7 +10,8 @@ enum operation {
 };
 
 /* The numbers of accesses, by their place in `ACCESS` of src/table.rs. */
-enum access { ACCESS_OPEN = 0, ACCESS_STAT = 2, ACCESS_CREATE = 9, ACCESS_RENAME_FROM = 11, ACCESS_RENAME_TO = 12, ACCESS_REMOVE = 13 };
+enum access { ACCESS_OPEN = 0, ACCESS_STAT = 2, ACCESS_CREATE = 9, ACCESS_RENAME_FROM = 11, ACCESS_RENAME_TO = 12, ACCESS_REMOVE = 13,
+	      ACCESS_LINK_FROM = 18, ACCESS_LINK_TO = 19 };
 
 /* The kernel has copied the name when the operation is submitted. */
 static __noinline int tell_operation_path(struct scratch *scratch, struct filename *filename, int descriptor, int access)
@@ -73,9 +74,11 @@ static __always_inline int submitted(struct io_kiocb *request)
 	case OPERATION_LINKAT:
 	case OPERATION_SYMLINKAT: {
 		struct io_link *link = data;
-		if (operation == OPERATION_LINKAT)
-			tell_operation_path(scratch, BPF_CORE_READ(link, oldpath), BPF_CORE_READ(link, old_dfd), ACCESS_OPEN);
-		return tell_operation_path(scratch, BPF_CORE_READ(link, newpath), BPF_CORE_READ(link, new_dfd), ACCESS_CREATE);
+		bool is_hard = operation == OPERATION_LINKAT;
+		if (is_hard)
+			tell_operation_path(scratch, BPF_CORE_READ(link, oldpath), BPF_CORE_READ(link, old_dfd), ACCESS_LINK_FROM);
+		return tell_operation_path(scratch, BPF_CORE_READ(link, newpath), BPF_CORE_READ(link, new_dfd),
+					   is_hard ? ACCESS_LINK_TO : ACCESS_CREATE);
 	}
 	}
 	return 0;

@@ -84,7 +84,7 @@ struct call {
 
 enum call_kind {
 	PLAIN = 1, OPEN, OPEN_HOW, CREAT, CONNECT, BIND, SEND_MESSAGE, SEND_MESSAGES, SOCKET, LISTEN, PRCTL, SECCOMP, MOUNT,
-	MOVE, ARGUED,
+	MOVE, ARGUED, FLOCK, FCNTL,
 };
 
 /* Which arguments are told as values; `slim-trace/src/arguments.rs` says the same. */

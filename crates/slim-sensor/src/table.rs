@@ -45,13 +45,17 @@ pub enum Kind {
     Move,
     /// Nothing but its arguments is looked at.
     Argued,
+    /// flock(2): argument `flags` says how.
+    Flock,
+    /// fcntl(2), which locks with some of its requests.
+    Fcntl,
 }
 
 // SAFETY: plain integers without padding; the discriminants of `Kind` are only ever written, never read back.
 unsafe impl aya::Pod for Call {}
 
 /// The numbers under which kinds of access travel in events.
-pub const ACCESS: [Access; 16] = [
+pub const ACCESS: [Access; 20] = [
     Access::Open,
     Access::Execute,
     Access::Stat,
@@ -68,6 +72,10 @@ pub const ACCESS: [Access; 16] = [
     Access::Remove,
     Access::Mount,
     Access::Missing,
+    Access::Lock,
+    Access::LockExclusive,
+    Access::LinkFrom,
+    Access::LinkTo,
 ];
 
 fn number(access: Access) -> u16 {
@@ -165,8 +173,11 @@ fn with_paths() -> Vec<(&'static str, Call)> {
     each("mkdirat mknodat", at(0, 1, A::Create));
     each("symlink", plain(1, A::Create));
     each("symlinkat", at(1, 2, A::Create));
-    each("link", two((-1, 0, A::Open), (-1, 1, A::Create)));
-    each("linkat", two((0, 1, A::Open), (2, 3, A::Create)));
+    each("link", two((-1, 0, A::LinkFrom), (-1, 1, A::LinkTo)));
+    each("linkat", two((0, 1, A::LinkFrom), (2, 3, A::LinkTo)));
+    // What the second says is told where nobody else may lock it.
+    each("flock", call(Kind::Flock, argument(-1, 0, A::Lock), argument(-1, -1, A::LockExclusive), 1));
+    each("fcntl fcntl64", call(Kind::Fcntl, argument(-1, 0, A::Lock), argument(-1, -1, A::LockExclusive), 2));
     each("rename", two((-1, 0, A::RenameFrom), (-1, 1, A::RenameTo)));
     each("renameat renameat2", two((0, 1, A::RenameFrom), (2, 3, A::RenameTo)));
     each("unlink rmdir", plain(0, A::Remove));

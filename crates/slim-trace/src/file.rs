@@ -5,12 +5,14 @@ use serde::Deserialize;
 
 /// The version before calls had arguments.
 const WITHOUT_ARGUMENTS: u32 = 1;
+/// The version before locks and the ends of links were told.
+const WITHOUT_LOCKS: u32 = 2;
 
 /// Why a trace file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     #[error(
-        "read the trace: it has version {found}, this program reads version {WITHOUT_ARGUMENTS} and {VERSION}"
+        "read the trace: it has version {found}, this program reads versions {WITHOUT_ARGUMENTS} to {VERSION}"
     )]
     Version { found: u32 },
     #[error("read the trace: {0}")]
@@ -38,14 +40,17 @@ impl Trace {
             version: u32,
         }
         let Head { version: found } = serde_json::from_slice(bytes)?;
-        if found != VERSION && found != WITHOUT_ARGUMENTS {
+        if !(WITHOUT_ARGUMENTS..=VERSION).contains(&found) {
             return Err(TraceError::Version { found });
         }
         let mut trace: Self = serde_json::from_slice(bytes)?;
         trace.check_processes()?;
-        if found == WITHOUT_ARGUMENTS {
-            trace.version = VERSION;
+        trace.version = VERSION;
+        if found <= WITHOUT_ARGUMENTS {
             trace.arguments_are_not_known();
+        }
+        if found <= WITHOUT_LOCKS {
+            trace.locks_are_not_known();
         }
         Ok(trace)
     }
@@ -100,11 +105,11 @@ mod tests {
 
     #[test]
     fn another_version_is_named() {
-        let text = String::from_utf8(trace().to_json()).unwrap().replace("\"version\": 2", "\"version\": 99");
+        let text = String::from_utf8(trace().to_json()).unwrap().replace("\"version\": 3", "\"version\": 99");
         let error = Trace::from_json(text.as_bytes()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "read the trace: it has version 99, this program reads version 1 and 2"
+            "read the trace: it has version 99, this program reads versions 1 to 3"
         );
     }
 

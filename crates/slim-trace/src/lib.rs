@@ -6,6 +6,7 @@
 mod arguments;
 mod difference;
 mod file;
+mod locks;
 mod merge;
 mod normalise;
 mod path;

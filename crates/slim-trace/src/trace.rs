@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use slim_image::ImagePath;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The version of the trace file that this code writes. It reads version 1 as well, which knew nothing of arguments.
-pub const VERSION: u32 = 2;
+/// The version of the trace file that this code writes. It reads version 1 as well, which knew nothing of arguments, and
+/// version 2, which knew nothing of locks, of the ends of links, and of files that are only appended to.
+pub const VERSION: u32 = 3;
 
 /// What was seen of one container, or of several merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +117,8 @@ pub enum Access {
     Bind,
     /// Opened for writing, or truncated.
     Write,
+    /// Opened for writing at its end alone: O_APPEND without O_TRUNC. Told instead of `Write`.
+    Append,
     /// Made: O_CREAT that made it, mkdir, mknod, symlink, link's new name.
     Create,
     /// Mode, owner, times or xattrs were changed.
@@ -128,6 +131,14 @@ pub enum Access {
     Remove,
     /// A mount call named it.
     Mount,
+    /// Locked, so that others may lock it in the same way: flock(2), or fcntl(2) for a part of it.
+    Lock,
+    /// The same, so that nobody else may.
+    LockExclusive,
+    /// The old name of a hard link.
+    LinkFrom,
+    /// The new name of a hard link.
+    LinkTo,
     /// The look-up failed with ENOENT or ENOTDIR (the directories and links on the way may still matter).
     Missing,
 }

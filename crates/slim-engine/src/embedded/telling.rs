@@ -54,7 +54,6 @@ const HOT: &[libc::c_long] = &[
     libc::SYS_close,
     libc::SYS_lseek,
     libc::SYS_fstat,
-    libc::SYS_fcntl,
     libc::SYS_ioctl,
     libc::SYS_mmap,
     libc::SYS_munmap,

@@ -1,6 +1,6 @@
 //! Network rules from the kinds of sockets that were opened.
 
-use slim_trace::Trace;
+use super::scope::Scope;
 use std::collections::BTreeSet;
 
 /// Families by number, as socket(2)'s AF_* and AppArmor's own names.
@@ -53,8 +53,8 @@ const UNIX: u16 = 1;
 
 /// One rule for each family and type that was opened and not refused; for unix sockets also the one by which kernels that
 /// mediate their peers go.
-pub(crate) fn rules(trace: &Trace) -> BTreeSet<String> {
-    let opened = trace.sockets.iter().filter(|socket| !socket.refused);
+pub(crate) fn rules(scope: &Scope<'_>) -> BTreeSet<String> {
+    let opened = scope.sockets().filter(|socket| !socket.refused);
     opened
         .flat_map(|socket| {
             let own = unix_rule(socket.family, socket.socket_type);

@@ -2,13 +2,13 @@
 
 use super::names::{Piece, pieces};
 use super::pattern::{DIRECTORY, NAMES, Pattern, TREE};
+use super::permissions::Permissions;
+use super::scope::Scope;
 use crate::inputs::{Inputs, KeptKind};
 use crate::paths::{as_named, resolve};
 use slim_image::ImagePath;
-use slim_trace::{Access, FileAccess, ProcessId, Trace};
+use slim_trace::{Access, FileAccess, ProcessId, TracedPath};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::ops::AddAssign;
 
 /// So many files in one directory that may only be read are written as one rule, where the directory is no shared one.
 const MANY_FILES: usize = 8;
@@ -42,54 +42,6 @@ const SHARED: [(&str, bool); 24] = [
     ("/var/tmp", false),
 ];
 
-/// What may be done with a path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Permissions {
-    read: bool,
-    write: bool,
-    map: bool,
-    run: bool,
-    lock: bool,
-    link: bool,
-}
-
-impl Permissions {
-    const NONE: Self = Self { read: false, write: false, map: false, run: false, lock: false, link: false };
-    const READ: Self = Self { read: true, ..Self::NONE };
-    const LIBRARY: Self = Self { map: true, ..Self::READ };
-    const PROGRAM: Self = Self { run: true, ..Self::LIBRARY };
-    const CHANGE: Self = Self { write: true, ..Self::READ };
-
-    pub(crate) fn is_empty(self) -> bool {
-        self == Self::NONE
-    }
-}
-
-impl AddAssign for Permissions {
-    fn add_assign(&mut self, other: Self) {
-        self.read |= other.read;
-        self.write |= other.write;
-        self.map |= other.map;
-        self.run |= other.run;
-        self.lock |= other.lock;
-        self.link |= other.link;
-    }
-}
-
-impl fmt::Display for Permissions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letters = [
-            (self.map, "m"),
-            (self.read, "r"),
-            (self.write, "w"),
-            (self.lock, "k"),
-            (self.link, "l"),
-            (self.run, "ix"),
-        ];
-        letters.iter().filter(|(has, _)| *has).try_for_each(|(_, letter)| formatter.write_str(letter))
-    }
-}
-
 /// Rules under the making.
 struct Rules<'a> {
     inputs: &'a Inputs,
@@ -100,80 +52,62 @@ struct Rules<'a> {
     made: BTreeMap<ImagePath, Permissions>,
 }
 
-/// Every file rule, by pattern.
-pub(crate) fn file_rules(trace: &Trace, inputs: &Inputs) -> BTreeMap<Pattern, Permissions> {
-    let callers = Callers::of(trace);
-    let changed = changed(trace, inputs);
+/// Every file rule of a profile, by pattern.
+pub(crate) fn file_rules(scope: &Scope<'_>) -> BTreeMap<Pattern, Permissions> {
+    let inputs = scope.inputs;
+    let changed = changed(scope);
     let mut rules = Rules { inputs, rules: BTreeMap::new(), changed, made: BTreeMap::new() };
-    for file in &trace.files {
-        rules.add_access(file, &callers);
+    let links = links(scope);
+    for file in scope.files() {
+        rules.add_access(file, links.get(&file.process).copied().unwrap_or_default());
     }
-    for process in &trace.processes {
+    // Helpers have inherited it as their output.
+    for file in scope.handed_down() {
+        rules.add_traced(&file.path, Permissions::CHANGE);
+    }
+    for process in scope.processes() {
         let run = process.executable.iter().chain(&process.invoked_as).chain(&process.interpreter);
         for path in run.chain(&process.shebang) {
             rules.add_traced(path, Permissions::PROGRAM);
         }
     }
     rules.add_made();
-    rules.add_kept();
+    rules.add_kept(scope.is_main());
     rules.rules
 }
 
-fn changed(trace: &Trace, inputs: &Inputs) -> BTreeSet<ImagePath> {
-    let is_change = |access: &Access| permissions_of(*access).write;
-    let files = trace.files.iter().filter(|file| file.access.iter().any(is_change));
+/// Every path that a traced one may be looked up as: as named, and where that leads.
+pub(crate) fn both(path: &TracedPath, inputs: &Inputs) -> impl Iterator<Item = ImagePath> {
+    [as_named(path), resolve(path, &inputs.paths)].into_iter().flatten()
+}
+
+fn changed(scope: &Scope<'_>) -> BTreeSet<ImagePath> {
+    let is_change = |access: &Access| Permissions::of(*access).changes();
+    let files = scope.files().filter(|file| file.access.iter().any(is_change));
     files
-        .filter_map(|file| resolve(&file.path, &inputs.paths))
-        .filter(|path| !inputs.paths.contains_key(path))
+        .filter_map(|file| resolve(&file.path, &scope.inputs.paths))
+        .filter(|path| !scope.inputs.paths.contains_key(path))
         .collect()
 }
 
-/// What a way of touching a path needs; listing is another path's matter (its slash at the end).
-fn permissions_of(access: Access) -> Permissions {
-    match access {
-        Access::Open => Permissions::READ,
-        Access::Execute => Permissions::PROGRAM,
-        Access::Write
-        | Access::Create
-        | Access::Bind
-        | Access::Connect
-        | Access::ChangeAttributes
-        | Access::RenameFrom
-        | Access::RenameTo
-        | Access::Remove => Permissions::CHANGE,
-        // Looking a path up, asking for its attributes and reading a link are not mediated.
-        Access::List
-        | Access::Stat
-        | Access::ReadLink
-        | Access::ChangeDirectory
-        | Access::Mount
-        | Access::Missing => Permissions::NONE,
+/// What may be done with the new names of each process's links: the kernel wants no less of the file that is linked.
+fn links(scope: &Scope<'_>) -> BTreeMap<ProcessId, Permissions> {
+    let mut links: BTreeMap<ProcessId, Permissions> = BTreeMap::new();
+    for file in scope.files().filter(|file| file.access.contains(&Access::LinkTo)) {
+        *links.entry(file.process).or_default() += Permissions { link: false, ..of_file(file) };
     }
+    links
 }
 
-/// Which processes call what locks and links.
-struct Callers {
-    lock_any: BTreeSet<ProcessId>,
-    lock_written: BTreeSet<ProcessId>,
-    link: BTreeSet<ProcessId>,
-}
-
-impl Callers {
-    fn of(trace: &Trace) -> Self {
-        let of = |names: &[&str]| -> BTreeSet<ProcessId> {
-            let calls = trace.system_calls.iter();
-            calls
-                .filter(|record| names.iter().any(|name| record.calls.contains(*name)))
-                .map(|record| record.process)
-                .collect()
-        };
-        // fcntl is called for much else than locks, so that it counts for files that are written only.
-        Self {
-            lock_any: of(&["flock"]),
-            lock_written: of(&["fcntl", "fcntl64"]),
-            link: of(&["link", "linkat"]),
-        }
-    }
+/// What a process did with a path, all together.
+fn of_file(file: &FileAccess) -> Permissions {
+    // A new name of a file is no new file.
+    let is_link = file.access.contains(&Access::LinkTo);
+    let told = file.access.iter().filter(|access| !(is_link && **access == Access::Create));
+    told.fold(Permissions::NONE, |mut sum, access| {
+        sum += Permissions::of(*access);
+        sum
+    })
 }
 
 impl Rules<'_> {
@@ -182,8 +116,8 @@ impl Rules<'_> {
     }
 
     /// The path as named and the path that it leads to.
-    fn add_traced(&mut self, path: &slim_trace::TracedPath, permissions: Permissions) {
-        for path in [as_named(path), resolve(path, &self.inputs.paths)].into_iter().flatten() {
+    fn add_traced(&mut self, path: &TracedPath, permissions: Permissions) {
+        for path in both(path, self.inputs) {
             self.add_path(&path, permissions);
         }
     }
@@ -200,30 +134,26 @@ impl Rules<'_> {
         self.add(pattern.then(DIRECTORY), listing);
     }
 
-    fn add_access(&mut self, file: &FileAccess, callers: &Callers) {
-        let mut permissions = Permissions::NONE;
-        for access in &file.access {
-            permissions += permissions_of(*access);
-            if *access == Access::List {
-                self.add_listing(file);
-            }
+    /// `link`: what may be done with the new names of what its process links.
+    fn add_access(&mut self, file: &FileAccess, link: Permissions) {
+        if file.access.contains(&Access::List) {
+            self.add_listing(file);
         }
+        let mut permissions = of_file(file);
         if permissions.is_empty() {
             return;
         }
-        permissions.lock = callers.lock_any.contains(&file.process)
-            || (permissions.write && callers.lock_written.contains(&file.process));
-        permissions.link = file.access.contains(&Access::Create) && callers.link.contains(&file.process);
         let resolved = resolve(&file.path, &self.inputs.paths);
         match resolved.as_ref().and_then(|path| self.inputs.paths.get(path)) {
-            // Mapped, not locked: locks are for data.
-            Some(KeptKind::File { elf: true, .. }) => {
-                (permissions.map, permissions.lock) = (permissions.read, false)
-            }
+            Some(KeptKind::File { elf: true, .. }) => permissions.map = permissions.read,
             Some(_) => {}
             // What one process makes another one reads, under a name that is another one the next time.
             None => {
-                if let Some(path) = resolved.filter(|path| permissions.write || self.changed.contains(path)) {
+                if file.access.contains(&Access::LinkFrom) {
+                    permissions += link;
+                }
+                let is_made = |path: &ImagePath| permissions.changes() || self.changed.contains(path);
+                if let Some(path) = resolved.filter(is_made) {
                     *self.made.entry(path).or_default() += Permissions { run: false, ..permissions };
                     return;
                 }
@@ -233,7 +163,7 @@ impl Rules<'_> {
     }
 
     fn add_listing(&mut self, file: &FileAccess) {
-        for path in [as_named(&file.path), resolve(&file.path, &self.inputs.paths)].into_iter().flatten() {
+        for path in both(&file.path, self.inputs) {
             self.add(Pattern::exact(&path).then(DIRECTORY), Permissions::READ);
         }
     }
@@ -270,7 +200,8 @@ impl Rules<'_> {
 
     /// What the image holds may be read: it was kept because it is needed. Many files that may only be read are one
     /// rule a directory. Passwords are kept with the other accounts, for who may ask for them: only what asked may read.
-    fn add_kept(&mut self) {
+    /// `is_main`: what is there to be run although no run of it was seen, the program that stays runs.
+    fn add_kept(&mut self, is_main: bool) {
         let mut plain: BTreeMap<ImagePath, Vec<&ImagePath>> = BTreeMap::new();
         let kept = &self.inputs.paths;
         for (path, kind) in kept {
@@ -279,7 +210,9 @@ impl Rules<'_> {
             }
             match kind {
                 KeptKind::Directory => self.add(Pattern::exact(path).then(DIRECTORY), Permissions::READ),
-                KeptKind::File { run: true, .. } => self.add(Pattern::exact(path), Permissions::PROGRAM),
+                KeptKind::File { run: true, .. } if is_main => {
+                    self.add(Pattern::exact(path), Permissions::PROGRAM);
+                }
                 KeptKind::File { elf: true, .. } => self.add(Pattern::exact(path), Permissions::LIBRARY),
                 KeptKind::File { .. }
                     if self

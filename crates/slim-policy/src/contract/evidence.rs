@@ -5,7 +5,7 @@ use crate::contract::places::changes;
 use crate::inputs::Inputs;
 use crate::paths::resolve;
 use slim_image::ImagePath;
-use slim_trace::{Access, Phase, Trace, Transport};
+use slim_trace::{Access, Listening, Phase, Socket, Trace, Transport};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a capability is presumed to be needed.
@@ -93,6 +93,22 @@ pub fn capabilities_of_call(call: &str) -> BTreeSet<&'static str> {
     found
 }
 
+/// The capability that opening such a socket asks for.
+pub(crate) fn asked_by_sockets(socket: &Socket) -> Option<&'static str> {
+    match socket {
+        Socket { refused: true, .. } => None,
+        Socket { family: AF_NETLINK, protocol: NETLINK_AUDIT, .. } => Some("AUDIT_WRITE"),
+        Socket { family: AF_NETLINK, .. } => None,
+        Socket { family: AF_PACKET, .. } | Socket { socket_type: SOCK_RAW, .. } => Some("NET_RAW"),
+        _ => None,
+    }
+}
+
+/// The capability that such a port asks for.
+pub(crate) fn asked_by_ports(listening: &Listening) -> Option<&'static str> {
+    (1..BEFORE_PRIVILEGED).contains(&listening.port).then_some("NET_BIND_SERVICE")
+}
+
 /// What needs which capability. Nothing where the program never had any.
 pub(super) fn evidence(trace: &Trace, inputs: &Inputs, ground: &Ground) -> BTreeMap<String, Evidence> {
     let mut found: BTreeMap<String, Evidence> = BTreeMap::new();
@@ -130,12 +146,11 @@ pub(super) fn evidence(trace: &Trace, inputs: &Inputs, ground: &Ground) -> BTree
                 add(capability, is_of_another, because);
             }
         }
-        for socket in trace.sockets.iter().filter(|socket| !socket.refused) {
-            if socket.socket_type == SOCK_RAW && socket.family != AF_NETLINK || socket.family == AF_PACKET {
-                add("NET_RAW", true, "a raw socket was opened".to_owned());
-            }
-            if socket.family == AF_NETLINK && socket.protocol == NETLINK_AUDIT {
-                add("AUDIT_WRITE", false, "a socket to the audit system was opened".to_owned());
+        for capability in trace.sockets.iter().filter_map(asked_by_sockets) {
+            if capability == "NET_RAW" {
+                add(capability, true, "a raw socket was opened".to_owned());
+            } else {
+                add(capability, false, "a socket to the audit system was opened".to_owned());
             }
         }
         if let Some(path) = closed_to_root(trace, inputs, ground) {

@@ -12,6 +12,7 @@ mod search;
 
 pub use ceiling::{Ceiling, Peaks};
 pub use evidence::{Evidence, capabilities_of_call};
+pub(crate) use evidence::{asked_by_ports, asked_by_sockets};
 pub use forms::Forms;
 pub use places::{Places, Root, Tmpfs, Volume};
 pub use presumed::{Ground, Owner, Presumed, Published, presume};

@@ -171,8 +171,9 @@ fn run_from(trace: &Trace, inputs: &Inputs) -> BTreeSet<ImagePath> {
     runs.filter_map(|file| resolve(&file.path, &inputs.paths)).collect()
 }
 
-const CHANGES: [Access; 7] = [
+const CHANGES: [Access; 8] = [
     Access::Write,
+    Access::Append,
     Access::Create,
     Access::Bind,
     Access::ChangeAttributes,

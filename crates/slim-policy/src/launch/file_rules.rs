@@ -126,7 +126,7 @@ impl Rules<'_> {
         let kept = self.inputs.paths.get(path);
         let moves =
             has(&[Access::Create, Access::Remove, Access::RenameFrom, Access::RenameTo, Access::Bind]);
-        let writes = has(&[Access::Write]);
+        let writes = has(&[Access::Write, Access::Append]);
         match kept {
             Some(KeptKind::Directory) if !moves => {}
             Some(_) if writes && !moves => self.grant(path, CHANGE_FILE),

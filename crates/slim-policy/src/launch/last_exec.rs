@@ -94,6 +94,20 @@ pub(crate) fn before_last_exec(trace: &Trace) -> BTreeSet<ProcessId> {
     &below(trace, line.first) - &below(trace, line.last)
 }
 
+/// What the container's first process is, one after the other, with the copies between an init and its child.
+pub(crate) fn line(trace: &Trace) -> BTreeSet<ProcessId> {
+    let Some(Line { first, last }) = Line::of(trace) else { return BTreeSet::new() };
+    let mut line = BTreeSet::from([last]);
+    let mut at = last;
+    while at != first
+        && let Some(parent) = trace.process(at).and_then(|process| process.parent)
+    {
+        line.insert(parent);
+        at = parent;
+    }
+    line
+}
+
 /// The ends of the line of execs.
 struct Line {
     first: ProcessId,
@@ -130,7 +144,8 @@ fn execed(trace: &Trace, of: ProcessId) -> Option<ProcessId> {
     children(trace, of).find(|child| !is_copy(trace, of, *child))
 }
 
-fn is_copy(trace: &Trace, parent: ProcessId, child: ProcessId) -> bool {
+/// Whether a process is its parent once more: forked, and not another program yet.
+pub(crate) fn is_copy(trace: &Trace, parent: ProcessId, child: ProcessId) -> bool {
     let [parent, child] = [parent, child].map(|id| &trace.processes[id.0 as usize]);
     (&parent.executable, &parent.invoked_as, &parent.argv)
         == (&child.executable, &child.invoked_as, &child.argv)

@@ -8,8 +8,8 @@ mod file_rules;
 mod last_exec;
 
 pub use file_rules::file_rules;
-pub(crate) use last_exec::before_last_exec;
 pub use last_exec::{LastExec, NoLastExec, last_exec};
+pub(crate) use last_exec::{before_last_exec, is_copy, line};
 
 use crate::arguments::admit;
 use crate::inputs::Inputs;

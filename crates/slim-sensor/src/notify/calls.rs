@@ -22,6 +22,11 @@ const RESOLVE_IN_ROOT: u64 = 0x10;
 const MS_BIND: u64 = 1 << 12;
 const MS_MOVE: u64 = 1 << 13;
 const MS_PROPAGATION: u64 = 0xf << 17;
+const LOCK_EX: u64 = 2;
+/// F_SETLK, F_SETLKW, F_SETLK64, F_SETLKW64, F_OFD_SETLK, F_OFD_SETLKW of fcntl(2).
+const LOCKING: [u64; 6] = [6, 7, 13, 14, 37, 38];
+/// `struct flock` begins with the kind of the lock.
+const F_WRLCK: u16 = 1;
 /// Messages of one sendmmsg(2) that are looked at.
 const MESSAGES_MAX: u64 = 4;
 
@@ -100,14 +105,27 @@ impl Look<'_> {
             Kind::Plain | Kind::Move => {
                 [call.first, call.second].into_iter().filter_map(|what| self.argument(what)).collect()
             }
-            Kind::Socket | Kind::Listen | Kind::Prctl | Kind::Seccomp | Kind::Argued => Vec::new(),
+            Kind::Flock => self.lock(call, at(call.flags) & LOCK_EX != 0).into_iter().collect(),
+            Kind::Fcntl if LOCKING.contains(&(at(1) & 0xffff_ffff)) => {
+                let kind = self.task.bytes::<2>(at(call.flags)).map(u16::from_ne_bytes);
+                self.lock(call, kind == Some(F_WRLCK)).into_iter().collect()
+            }
+            Kind::Fcntl | Kind::Socket | Kind::Listen | Kind::Prctl | Kind::Seccomp | Kind::Argued => {
+                Vec::new()
+            }
         }
+    }
+
+    /// A file that is locked, if it can be at once.
+    fn lock(&mut self, call: &Call, exclusive: bool) -> Option<Named> {
+        let access = if exclusive { call.second.access } else { call.first.access };
+        self.argument(PathArgument { access, ..call.first })
     }
 
     fn argument(&mut self, what: PathArgument) -> Option<Named> {
         let access = ACCESS.get(usize::from(what.access)).copied().unwrap_or(Access::Stat);
         let intent = match access {
-            Access::Create => Intent::Make,
+            Access::Create | Access::LinkTo => Intent::Make,
             Access::RenameTo => Intent::Replace,
             Access::ChangeDirectory => Intent::Directory,
             Access::ReadLink => Intent::Link,
