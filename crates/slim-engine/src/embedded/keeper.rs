@@ -230,6 +230,8 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
         }
         Ok::<_, io::Error>((program, plumbing.connect()?))
     })();
+    // The runtime forks: what is open here, the container's first process has, too.
+    drop(root);
     let started = ready.map_err(NotRun::from).and_then(|(program, connected)| {
         begin(&mut container, report)?;
         Ok((program, connected))
@@ -328,12 +330,9 @@ impl Executor for Starter {
     }
 
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
-        std::env::set_current_dir(&self.program.working_directory)
-            .map_err(|error| ExecutorValidationError::ArgValidationError(error.to_string()))?;
-        self.program
-            .find()
-            .map(drop)
-            .map_err(|not_run| ExecutorValidationError::ArgValidationError(not_run.reason))
+        let refused = ExecutorValidationError::ArgValidationError;
+        self.program.enter_working_directory().map_err(|error| refused(error.to_string()))?;
+        self.program.find().map(drop).map_err(|not_run| refused(not_run.reason))
     }
 
     fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {

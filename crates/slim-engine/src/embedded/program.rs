@@ -89,6 +89,9 @@ impl Program {
     /// Becomes the program. Comes back only with the reason why it cannot. The container's namespaces and root must be
     /// ours, all capabilities with them, and no other thread may run.
     pub(super) fn become_it(&self) -> NotRun {
+        if let Err(error) = self.enter_working_directory() {
+            return NotRun::new(error.to_string(), 126);
+        }
         let program = match self.find() {
             Ok(program) => program,
             Err(not_run) => return not_run,
@@ -106,11 +109,20 @@ impl Program {
         NotRun::of_errno(error as i32, &self.argv[0])
     }
 
+    /// Goes to the program's working directory, which must lie in the container: the container's root must be ours.
+    ///
+    /// An image can name a descriptor of our own (`WORKDIR /proc/self/fd/7`), and the links of `/proc/self/fd` lead anywhere,
+    /// the host's folders among them, from where `..` goes on (CVE-2024-21626, there runc's).
+    pub(super) fn enter_working_directory(&self) -> io::Result<()> {
+        let told = |error: io::Error| {
+            io::Error::new(error.kind(), format!("chdir to {}: {error}", self.working_directory))
+        };
+        std::env::set_current_dir(&self.working_directory).map_err(told)?;
+        stays_inside(rustix::process::getcwd(Vec::new())).map_err(told)
+    }
+
     /// Everything that profiles need not allow.
     fn prepare(&self) -> io::Result<Vec<Gid>> {
-        std::env::set_current_dir(&self.working_directory).map_err(|error| {
-            io::Error::new(error.kind(), format!("chdir to {}: {error}", self.working_directory))
-        })?;
         // As runc does, so that the user may open /dev/stdout.
         let (uid, gid) = (rustix::fs::Uid::from_raw(self.user.uid), rustix::fs::Gid::from_raw(self.user.gid));
         for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
@@ -217,6 +229,15 @@ fn raise_file_limit() -> io::Result<()> {
     Ok(rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?)
 }
 
+/// Whether what getcwd(2) says lies below our root. (The C library's own function would look for the path elsewhere.)
+fn stays_inside(directory: rustix::io::Result<CString>) -> io::Result<()> {
+    match directory {
+        Ok(path) if path.as_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(rustix::io::Errno::NOENT) => Err(io::Error::other("it lies outside of the container")),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn is_pipe(stream: BorrowedFd<'_>) -> bool {
     rustix::fs::fstat(stream)
         .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo)
@@ -302,6 +323,14 @@ mod tests {
         assert_eq!(program(&["/etc/passwd"], "/bin").find().unwrap_err().exit_code, 126);
         assert_eq!(program(&["/etc"], "/bin").find().unwrap_err().exit_code, 126);
         assert_eq!(program(&[], "/bin").find().unwrap_err().reason, "no command specified");
+    }
+
+    #[test]
+    fn a_working_directory_that_has_no_path_from_the_root_is_outside() {
+        let said = |text: &str| stays_inside(Ok(CString::new(text).unwrap()));
+        assert!(said("/").is_ok() && said("/srv").is_ok());
+        assert!(said("(unreachable)/var").is_err() && said("(unreachable)").is_err());
+        assert!(stays_inside(Err(rustix::io::Errno::NOENT)).is_err(), "a folder that is gone");
     }
 
     #[test]

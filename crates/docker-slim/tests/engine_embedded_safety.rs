@@ -1,0 +1,110 @@
+//! The embedded engine: what an image, a command or a killed process must not be able to do. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
+
+mod common;
+
+use common::embedded::{Embedded, web_server, words};
+use common::run;
+use slim_engine::embedded::Store;
+use slim_engine::{ContainerId, Engine, ExecSpec, Overrides};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn exec(argv: &[&str]) -> ExecSpec {
+    ExecSpec { argv: words(argv), ..ExecSpec::default() }
+}
+
+/// The process of a container's `keeper.json`.
+fn keeper(embedded: &Embedded, id: &ContainerId) -> u32 {
+    let file = embedded.engine.store().path().join("containers").join(id.as_str()).join("keeper.json");
+    let keeper: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    u32::try_from(keeper["pid"].as_u64().unwrap()).unwrap()
+}
+
+fn program(embedded: &Embedded, id: &ContainerId) -> u32 {
+    embedded.now(embedded.engine.inspect(id)).pid.unwrap()
+}
+
+/// Whether a process runs; one that has ended and is only still listed does not.
+fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Looks for the host's file from wherever it is.
+const LOOK_OUTSIDE: &str =
+    "up=.; for level in 1 2 3 4 5 6 7 8; do up=$up/..; cat $up/host-secret; done 2>/dev/null; true";
+
+/// CVE-2024-21626 was runc's: a descriptor of the runtime's own as the working directory, from where `..` leads to the host.
+#[test]
+fn a_working_directory_among_our_own_descriptors_leads_nowhere() {
+    let embedded = Embedded::with_image(&web_server());
+    fs::write(embedded.folder.path().join("host-secret"), "of the host").unwrap();
+    let look = |overrides: Overrides, what: &str| {
+        let entrypoint = Some(words(&["sh", "-c", LOOK_OUTSIDE]));
+        let id = embedded.create(Overrides { entrypoint, ..overrides });
+        let began = embedded.runtime.block_on(embedded.engine.start(&id));
+        if began.is_ok() {
+            embedded.now(embedded.engine.wait(&id));
+        }
+        let log = embedded.now(embedded.engine.logs(&id, None)).bytes;
+        embedded.now(embedded.engine.remove(&id, true));
+        assert!(!String::from_utf8_lossy(&log).contains("of the host"), "{what} leads to the host");
+    };
+    for descriptor in 3..=20 {
+        let workdir = Some(format!("/proc/self/fd/{descriptor}"));
+        look(Overrides { workdir, ..Overrides::default() }, &format!("run -w with descriptor {descriptor}"));
+    }
+    // As an image says it; the same path all the way, so fewer of them.
+    for descriptor in 6..=8 {
+        let config = serde_json::json!({"WorkingDir": format!("/proc/self/fd/{descriptor}"), "Cmd": ["sh"]});
+        let file = File::open(embedded.archive("test:1", &config)).unwrap();
+        embedded.engine.store().import(&file).unwrap();
+        look(Overrides::default(), &format!("WORKDIR with descriptor {descriptor}"));
+    }
+    let id = embedded.create(Overrides {
+        entrypoint: Some(words(&["sleep", "1000"])),
+        workdir: Some("/".to_owned()),
+        ..Overrides::default()
+    });
+    embedded.now(embedded.engine.start(&id));
+    for descriptor in 3..=30 {
+        let working_directory = Some(format!("/proc/self/fd/{descriptor}"));
+        let command = ExecSpec { working_directory, ..exec(&["sh", "-c", LOOK_OUTSIDE]) };
+        let said = match embedded.runtime.block_on(embedded.engine.exec(&id, &command)) {
+            Ok(ended) => ended.stdout,
+            Err(_) => Vec::new(),
+        };
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(!said.contains("of the host"), "exec -w with descriptor {descriptor} leads to the host");
+    }
+    embedded.now(embedded.engine.remove(&id, true));
+    embedded.expect_nothing();
+}
+
+#[test]
+fn a_relative_program_is_looked_for_in_the_working_directory() {
+    let embedded = Embedded::with_image(&web_server());
+    let id = embedded.create(Overrides::default());
+    embedded.now(embedded.engine.start(&id));
+    let working_directory = Some("/bin".to_owned());
+    let command = ExecSpec { working_directory, ..exec(&["./echo", "found"]) };
+    assert_eq!(embedded.execute(&id, &command), (0, "found\n".to_owned()));
+    embedded.now(embedded.engine.remove(&id, true));
+    embedded.expect_nothing();
+}
