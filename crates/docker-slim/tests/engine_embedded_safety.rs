@@ -108,3 +108,25 @@ fn a_relative_program_is_looked_for_in_the_working_directory() {
     embedded.now(embedded.engine.remove(&id, true));
     embedded.expect_nothing();
 }
+
+#[test]
+fn a_command_in_a_container_has_no_terminal_of_the_callers() {
+    let embedded = Embedded::with_image(&web_server());
+    let id =
+        embedded.create(Overrides { entrypoint: Some(words(&["sleep", "1000"])), ..Overrides::default() });
+    embedded.now(embedded.engine.start(&id));
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    // The program is the leader of a session whose terminal that is, as a shell's commands are in one.
+    let own = embedded.slim(&[]);
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait"]).arg(own.get_program()).args(own.get_args());
+    command.args(["exec", id.as_str(), "sh", "-c", "cat /proc/$$/stat; cat /dev/tty 2>&1"]);
+    let ran = command.stdin(Stdio::from(terminal.slave)).stderr(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(ran.stdout).unwrap();
+    let fields: Vec<&str> = said.lines().next().unwrap_or_default().split(' ').collect();
+    assert_eq!(fields.get(5), fields.first(), "the command leads a session of its own: {said}");
+    assert_eq!(fields.get(6), Some(&"0"), "it has no terminal: {said}");
+    assert!(said.contains("/dev/tty: No such device or address"), "{said}");
+    embedded.now(embedded.engine.remove(&id, true));
+    embedded.expect_nothing();
+}
