@@ -130,3 +130,14 @@ fn a_command_in_a_container_has_no_terminal_of_the_callers() {
     embedded.now(embedded.engine.remove(&id, true));
     embedded.expect_nothing();
 }
+
+#[test]
+fn a_folder_of_somebody_elses_is_not_made_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(folder.path().join("letter"), "private").unwrap();
+    let error = Store::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("it holds something else; --store-root names another folder"), "{error}");
+    assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o755);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}

@@ -25,6 +25,7 @@ mod log;
 mod logs;
 mod network;
 mod oci;
+mod place;
 mod program;
 mod publishing;
 mod record;

@@ -1,6 +1,7 @@
 //! The embedded engine's own store: images as an OCI layout, their layers unpacked by diff id, containers, volumes.
 //!
 //! ```text
+//! store.json        says that it is one ([`super::place`])
 //! lock              held shared by whoever uses images, alone by whoever takes some away
 //! images/           an OCI layout: index.json names the images, blobs are kept as they came in
 //! layers/<diff id>/ diff/ in overlayfs's format, layer.json with its size; appears whole or not at all
@@ -9,11 +10,12 @@
 //! receiving         there while a pull is under way or broken off: its blobs are named by no index yet
 //! ```
 //!
-//! Invariants: nobody but root looks into it (set-id programs and devices of strangers lie there); what an image or a
+//! Invariants: nobody but its owner looks into it (set-id programs and devices of strangers lie there); what an image or a
 //! container needs is never taken away; what a killed process left half-made is cleared away by whoever holds the lock
 //! alone next.
 
 use super::record::{Folder, Record, State, write};
+use super::place;
 use crate::engine::HeldImage;
 use crate::error::EngineError;
 use serde::{Deserialize, Serialize};
@@ -30,7 +32,7 @@ use slim_image::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek as _};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,18 +95,11 @@ impl Store {
     /// # Errors
     /// When the folder cannot be made or holds something else.
     pub fn open(root: &Path) -> Result<Self> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| EngineError::Store { action: "open".to_owned(), path, reason: io_reason(&source) }
-        };
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(root).map_err(failed(root))?;
-        let root = root.canonicalize().map_err(failed(root))?;
-        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).map_err(failed(&root))?;
-        for folder in ["layers", "containers", "volumes"] {
-            builder.create(root.join(folder)).map_err(failed(&root))?;
-        }
+        let root = place::claim(root).map_err(|error| EngineError::Store {
+            action: "open".to_owned(),
+            path: root.to_owned(),
+            reason: error.to_string(),
+        })?;
         let layout = Layout::create(root.join("images")).map_err(|error| EngineError::Store {
             action: "open".to_owned(),
             path: root.clone(),
@@ -682,12 +677,4 @@ fn full_name(reference: &str) -> Option<String> {
         .or_else(|| reference.strip_prefix("docker.io/"))
         .unwrap_or(reference);
     short.parse::<Reference>().ok().map(|parsed| parsed.with_tag().to_string())
-}
-
-fn io_reason(error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        format!("{error}; the embedded engine needs root")
-    } else {
-        error.to_string()
-    }
 }
