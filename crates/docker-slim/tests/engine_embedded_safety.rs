@@ -141,3 +141,20 @@ fn a_folder_of_somebody_elses_is_not_made_a_store() {
     assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o755);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_container_is_stopped_by_a_real_time_signal_and_by_none_that_there_is_not() {
+    // The first is 37; what systemd's images have.
+    let script = "trap 'exit 9' 37; echo started; while true; do busybox usleep 10000; done";
+    for (signal, code) in [("SIGRTMIN+3", 9), ("SIGNOSUCH", 137)] {
+        let config = serde_json::json!({"Cmd": ["sh", "-c", script], "StopSignal": signal});
+        let embedded = Embedded::with_image(&config);
+        let id = embedded.create(Overrides::default());
+        embedded.now(embedded.engine.start(&id));
+        embedded.wait_for_log(&id, "started\n");
+        embedded.now(embedded.engine.stop(&id, Duration::from_secs(30)));
+        assert_eq!(embedded.now(embedded.engine.inspect(&id)).exit_code, code, "{signal}");
+        embedded.now(embedded.engine.remove(&id, false));
+        embedded.expect_nothing();
+    }
+}

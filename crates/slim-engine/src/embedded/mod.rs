@@ -230,11 +230,21 @@ impl Engine for EmbeddedEngine {
         let asked = self
             .blocking(move |this| {
                 let (_, record) = this.known(&own, "stop")?;
-                this.signal(&own, &record.stop_signal)
+                Ok(this.signal(&own, &record.stop_signal))
             })
             .await?;
-        if asked && tokio::time::timeout(grace, self.wait(id)).await.is_err() {
-            self.kill(id, "KILL").await?;
+        let must_be_killed = match asked {
+            Ok(asked) => asked && tokio::time::timeout(grace, self.wait(id)).await.is_err(),
+            // A signal that this machine does not have, for one.
+            Err(error) => {
+                tracing::warn!("container {} is killed: failed to {error}", id.short());
+                true
+            }
+        };
+        if must_be_killed {
+            self.kill(id, "KILL")
+                .await
+                .or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
         }
         match self.wait(id).await {
             // One that removes itself at its end.
