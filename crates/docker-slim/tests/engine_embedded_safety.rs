@@ -143,6 +143,26 @@ fn a_folder_of_somebody_elses_is_not_made_a_store() {
 }
 
 #[test]
+fn of_two_starts_at_a_time_one_has_the_container() {
+    let embedded = Embedded::with_image(&web_server());
+    for _ in 0..3 {
+        let id = embedded.create(Overrides::default());
+        let engine = &embedded.engine;
+        let (one, other) =
+            embedded.runtime.block_on(async { tokio::join!(engine.start(&id), engine.start(&id)) });
+        assert!(one.is_ok() || other.is_ok(), "{one:?}, {other:?}");
+        embedded.wait_for_log(&id, "started\n");
+        let state = embedded.now(engine.inspect(&id));
+        assert!(state.running && runs(keeper(&embedded, &id)), "{one:?}, {other:?}: {state:?}");
+        embedded.now(engine.stop(&id, Duration::from_secs(10)));
+        let state = embedded.now(engine.inspect(&id));
+        assert_eq!((state.running, state.exit_code), (false, 0), "{state:?}");
+        embedded.now(engine.remove(&id, false));
+    }
+    embedded.expect_nothing();
+}
+
+#[test]
 fn a_container_is_stopped_by_a_real_time_signal_and_by_none_that_there_is_not() {
     // The first is 37; what systemd's images have.
     let script = "trap 'exit 9' 37; echo started; while true; do busybox usleep 10000; done";

@@ -1,6 +1,6 @@
 //! A container's way through life: made, started, looked at, sent signals, removed. All of it works on files and blocks.
 
-use super::record::{Folder, Network, Process, Record, RecordedSource, State, Status, write};
+use super::record::{Folder, Network, Process, Record, RecordedSource, State, Status};
 use super::signals::{send, signal_number};
 use super::{EmbeddedEngine, HELPER_COMMAND, Result, Store, bridge, control_group, create, keeper, refused};
 use crate::engine::{ContainerId, ContainerMount, ContainerState, PublishedPort};
@@ -101,11 +101,8 @@ impl EmbeddedEngine {
             .stdin(self.for_keeper(id).map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::piped())
             .stderr(told)
-            .process_group(0)
             .spawn()
             .map_err(|error| failed(format!("start {}: {error}", self.helper.file.display())))?;
-        let keeper = Process::of(child.id());
-        write(&folder.join("keeper.json"), &keeper).map_err(|error| failed(error.to_string()))?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
             BufReader::new(output).read_line(&mut line).map_err(|error| failed(error.to_string()))?;
@@ -176,18 +173,15 @@ impl EmbeddedEngine {
             return Err(refused("remove", id, &io::Error::other("it is running")));
         }
         let began = Instant::now();
-        while let Some(keeper) = keeper_of(&folder).filter(Process::lives) {
-            let program = folder.state().ok().and_then(|state| state.living_program());
-            let victim = program.unwrap_or(keeper);
-            if control_group::is_frozen(id.as_str()) {
-                let _ = control_group::freeze(id.as_str(), false);
+        let _alone = loop {
+            match self.end(id, &folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break None,
+                Ok(Some(alone)) => break Some(alone),
+                Ok(None) if began.elapsed() < GONE_WITHIN => thread::sleep(Duration::from_millis(5)),
+                Ok(None) => return Err(refused("remove", id, &io::Error::other("it does not end"))),
+                Err(error) => return Err(refused("remove", id, &error)),
             }
-            send(victim, nix::libc::SIGKILL).map_err(|error| refused("remove", id, &error))?;
-            if began.elapsed() > GONE_WITHIN {
-                return Err(refused("remove", id, &io::Error::other("it does not end")));
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+        };
         self.throw_half_away(id)
     }
 
@@ -196,6 +190,22 @@ impl EmbeddedEngine {
         if let Err(error) = self.store.tidy() {
             tracing::warn!("the store was not tidied: failed to {error}");
         }
+    /// Kills a container; its lock, once nobody runs it any more: one that is just being started has no keeper yet that
+    /// could be seen.
+    fn end(&self, id: &ContainerId, folder: &Folder) -> io::Result<Option<File>> {
+        let Some(keeper) = keeper_of(folder).filter(Process::lives) else {
+            return match keeper::lock(folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(None),
+                locked => locked.map(Some),
+            };
+        };
+        let program = folder.state().ok().and_then(|state| state.living_program());
+        if control_group::is_frozen(id.as_str()) {
+            let _ = control_group::freeze(id.as_str(), false);
+        }
+        send(program.unwrap_or(keeper), nix::libc::SIGKILL).map(|_| None)
+    }
+
         bridge::sweep();
         // Containers that were to remove themselves, and whose keeper was killed before it could.
         let orphans = self.store.containers().unwrap_or_default().into_iter().filter(|(folder, record)| {

@@ -59,12 +59,13 @@ pub(super) fn keep(store: &Path, folder: &Path) -> u8 {
 }
 
 fn kept(store: &Path, folder: &Folder) -> io::Result<()> {
-    // A terminal's signals are not for us. That we lead a session already is fine.
-    let _ = rustix::process::setsid();
+    // A terminal's signals are not for us, nor is the terminal for the container.
+    rustix::process::setsid()?;
     let _alone = lock(folder)?;
     let record = folder.record()?;
     let started = Client::of_standard_input()
         .map_err(NotRun::from)
+    write(&folder.join("keeper.json"), &Process::of(std::process::id()))?;
         .and_then(|client| start(store, folder, &record, client));
     let state = match started {
         Ok(running) => {
