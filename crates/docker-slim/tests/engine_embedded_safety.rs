@@ -143,6 +143,64 @@ fn a_folder_of_somebody_elses_is_not_made_a_store() {
 }
 
 #[test]
+fn a_program_ends_with_its_keeper() {
+    let embedded = Embedded::with_image(&web_server());
+    let id = embedded.create(Overrides::default());
+    embedded.now(embedded.engine.start(&id));
+    embedded.wait_for_log(&id, "started\n");
+    let (keeper, program) = (keeper(&embedded, &id), program(&embedded, &id));
+    let session = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(keeper as i32))).unwrap();
+    assert_eq!(session.as_raw() as u32, keeper, "a keeper is in nobody's session");
+    run("kill", &["-9", &keeper.to_string()]);
+    // Nobody needs to look at the container for that.
+    until("the program's end", || !runs(program));
+    let state = embedded.now(embedded.engine.inspect(&id));
+    assert_eq!((state.running, state.exit_code), (false, 137), "{state:?}");
+    // It can run again.
+    embedded.now(embedded.engine.start(&id));
+    embedded.now(embedded.engine.stop(&id, Duration::from_secs(10)));
+    embedded.now(embedded.engine.remove(&id, false));
+    embedded.expect_nothing();
+}
+
+/// The kernel lets go of the death signal of a process that becomes another user's by a set-id file.
+#[test]
+fn a_set_id_program_whose_keeper_was_killed_is_ended_by_who_looks_next() {
+    let embedded = Embedded::with_image(&web_server());
+    let mut builder = tar::Builder::new(Vec::new());
+    let busybox = fs::read("/bin/busybox").unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(busybox.len() as u64);
+    header.set_mode(0o4755);
+    header.set_uid(0);
+    header.set_gid(0);
+    builder.append_data(&mut header, "busybox", busybox.as_slice()).unwrap();
+    let file = builder.into_inner().unwrap();
+    type Look = fn(&Embedded, &ContainerId);
+    let looks: [(&str, Look); 3] = [
+        ("stop", |embedded, id| embedded.now(embedded.engine.stop(id, Duration::from_secs(10)))),
+        ("start", |embedded, id| embedded.now(embedded.engine.start(id))),
+        ("rm -f", |embedded, id| embedded.now(embedded.engine.remove(id, true))),
+    ];
+    let id = embedded.create(Overrides {
+        entrypoint: Some(words(&["/tmp/busybox", "sleep", "1000"])),
+        user: Some("web".to_owned()),
+        ..Overrides::default()
+    });
+    embedded.now(embedded.engine.copy_in(&id, "/tmp", file));
+    for (what, look) in looks {
+        embedded.now(embedded.engine.start(&id));
+        let (keeper, program) = (keeper(&embedded, &id), program(&embedded, &id));
+        run("kill", &["-9", &keeper.to_string()]);
+        until("the keeper's end", || !runs(keeper));
+        assert!(runs(program), "else this is no test of what {what} does");
+        look(&embedded, &id);
+        assert!(!runs(program), "{what} leaves it");
+    }
+    embedded.expect_nothing();
+}
+
+#[test]
 fn of_two_starts_at_a_time_one_has_the_container() {
     let embedded = Embedded::with_image(&web_server());
     for _ in 0..3 {

@@ -1,7 +1,7 @@
 //! A container's way through life: made, started, looked at, sent signals, removed. All of it works on files and blocks.
 
 use super::record::{Folder, Network, Process, Record, RecordedSource, State, Status};
-use super::signals::{send, signal_number};
+use super::signals::{kill, send, signal_number};
 use super::{EmbeddedEngine, HELPER_COMMAND, Result, Store, bridge, control_group, create, keeper, refused};
 use crate::engine::{ContainerId, ContainerMount, ContainerState, PublishedPort};
 use crate::error::EngineError;
@@ -50,8 +50,13 @@ impl EmbeddedEngine {
         state.keeper = keeper_of(&folder);
         // A keeper that was killed tells no end.
         if state.status == Status::Running && state.living_keeper().is_none() {
+            // It may have told one since the first look, and the container may run again.
             state = folder.state().map_err(|error| refused(action, id, &error))?;
-            if state.status == Status::Running {
+            state.keeper = keeper_of(&folder);
+            if state.status == Status::Running && state.living_keeper().is_none() {
+                if let Err(error) = end_unheld(&state) {
+                    tracing::warn!("container {} runs on with nobody to hold it: {error}", id.short());
+                }
                 state = State {
                     status: Status::Exited,
                     exit_code: 137,
@@ -185,11 +190,6 @@ impl EmbeddedEngine {
         self.throw_half_away(id)
     }
 
-    /// Clears away what killed processes left behind, as far as nobody is at work.
-    pub(super) fn tidy(&self) {
-        if let Err(error) = self.store.tidy() {
-            tracing::warn!("the store was not tidied: failed to {error}");
-        }
     /// Kills a container; its lock, once nobody runs it any more: one that is just being started has no keeper yet that
     /// could be seen.
     fn end(&self, id: &ContainerId, folder: &Folder) -> io::Result<Option<File>> {
@@ -206,6 +206,11 @@ impl EmbeddedEngine {
         send(program.unwrap_or(keeper), nix::libc::SIGKILL).map(|_| None)
     }
 
+    /// Clears away what killed processes left behind, as far as nobody is at work.
+    pub(super) fn tidy(&self) {
+        if let Err(error) = self.store.tidy() {
+            tracing::warn!("the store was not tidied: failed to {error}");
+        }
         bridge::sweep();
         // Containers that were to remove themselves, and whose keeper was killed before it could.
         let orphans = self.store.containers().unwrap_or_default().into_iter().filter(|(folder, record)| {
@@ -268,11 +273,20 @@ impl EmbeddedEngine {
 
     /// What is left of a container that nobody holds.
     pub(super) fn throw_half_away(&self, id: &ContainerId) -> Result<()> {
+        if let Ok(state) = self.store.container(id.as_str()).state() {
+            end_unheld(&state).map_err(|error| refused("remove", id, &error))?;
+        }
         control_group::remove(id.as_str()).map_err(|error| refused("remove", id, &error))?;
         bridge::disconnect(id.as_str());
         let _held = self.store.share()?;
         self.store.remove_container(id.as_str()).map_err(|error| refused("remove", id, &error))
     }
+}
+
+/// Kills the program of a container whose keeper was killed. (It has the kernel kill it then, but the exec of a set-id program
+/// takes that away: prctl(2), PR_SET_PDEATHSIG.)
+pub(super) fn end_unheld(state: &State) -> io::Result<()> {
+    state.living_program().map_or(Ok(()), kill)
 }
 
 pub(super) fn keeper_of(folder: &Folder) -> Option<Process> {

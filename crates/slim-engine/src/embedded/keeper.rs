@@ -3,8 +3,11 @@
 //!
 //! It is this program's own binary, started anew for each container: libcontainer forks, which a process with threads must
 //! not. It outlives whoever started it; what it needs and what it leaves is in the container's folder. Invariant: nothing
-//! that it makes outlives it but the container's control group, and that goes with the container's removal.
+//! that it makes outlives it but the container's control group, and that goes with the container's removal. The program is
+//! killed with it by the kernel; one that has become another user's by a set-id file is by whoever looks at the container
+//! next.
 
+use super::containers::end_unheld;
 use super::network::bring_up_loopback;
 use super::program::{self, NotRun, Program};
 use super::publishing::Published;
@@ -274,6 +277,8 @@ fn bring_up(record: &Record, program: Process, bridge: Option<bridge::Reserved>)
     bring_up_loopback(program.pid)?;
     bridge.map_or(Ok(()), |bridge| bridge.connect(program.pid))
 }
+    // Nobody else runs the container: what is told of a program is of a keeper before us.
+    end_unheld(&folder.state()?)?;
 
 /// Lets the made container's program begin. It has when this comes back.
 fn begin(container: &mut Container, mut report: PipeReader) -> Result<(), NotRun> {

@@ -2,7 +2,7 @@
 //! ([`keeper`]).
 //!
 //! What is known of containers is in files below the store, so that every docker-slim of this machine sees the same ones,
-//! and the leftovers of dead runs. It needs root.
+//! and the leftovers of dead runs. It needs root, or is root of a user namespace ([`user_namespace`]).
 //!
 //! Here the verbs of [`Engine`] are told who does them: [`containers`] a container's way through life, [`attaching`] its
 //! streams, [`execution`] commands beside its program, [`copying`] files into it, [`logs`] what it wrote. The keeper

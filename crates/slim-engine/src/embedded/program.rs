@@ -178,8 +178,7 @@ impl Program {
         let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
         rustix::thread::set_capabilities(None, sets)?;
         if self.supervisor.is_some() {
-            // The keeper kills the program when the supervisor is gone; this is for the case that the keeper is gone, too.
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            asked?;
         }
         if self.no_new_privileges {
             self.filter()?;
@@ -190,6 +189,9 @@ impl Program {
     fn filter(&self) -> io::Result<()> {
         match (&self.supervisor, self.seccomp.as_deref()) {
             (Some(supervisor), profile) => supervisor.load(profile),
+        // Our parent is the container's keeper, or whoever waits for a command that joined: without them nobody sees to the
+        // program any more. (The exec of a set-id program takes this away, and a profile may refuse it.)
+        let asked = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
             (None, Some(profile)) => filter::load(profile),
             (None, None) => Ok(()),
         }
