@@ -236,3 +236,20 @@ fn a_container_is_stopped_by_a_real_time_signal_and_by_none_that_there_is_not() 
         embedded.expect_nothing();
     }
 }
+
+#[test]
+fn a_keeper_of_ports_may_have_as_many_connections_as_the_machine_lets_it() {
+    let embedded = Embedded::with_image(&web_server());
+    let own = embedded.slim(&["run", "-d", "--name=web", "-p127.0.0.1::8000", "test:1"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 100; exec \"$@\"", "sh"]).arg(own.get_program()).args(own.get_args());
+    let ran = command.current_dir(embedded.folder.path()).stdin(Stdio::null()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let id = ContainerId::new(String::from_utf8(ran.stdout).unwrap().trim());
+    let limits = fs::read_to_string(format!("/proc/{}/limits", keeper(&embedded, &id))).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let values: Vec<&str> = line.split_whitespace().skip(3).collect();
+    assert!(values[0] == values[1] && values[0] != "100", "{line}");
+    embedded.now(embedded.engine.remove(&id, true));
+    embedded.expect_nothing();
+}

@@ -67,6 +67,9 @@ fn kept(store: &Path, folder: &Folder) -> io::Result<()> {
     let _alone = lock(folder)?;
     let record = folder.record()?;
     let started = Client::of_standard_input()
+    if !record.ports.is_empty() {
+        raise_file_limit();
+    }
         .map_err(NotRun::from)
     write(&folder.join("keeper.json"), &Process::of(std::process::id()))?;
         .and_then(|client| start(store, folder, &record, client));
@@ -118,6 +121,16 @@ fn remove_all(store: &Path, record: &Record) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     }
     store.remove_container(&record.id)
+}
+
+/// As many open files as we may have: each connection of a published port takes two. (The program's own limit is set before
+/// its exec.)
+fn raise_file_limit() {
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = rustix::process::Rlimit { current: own.maximum, maximum: own.maximum };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+        tracing::debug!("the limit of open files stays: {error}");
+    }
 }
 
 /// Nobody else runs this container while the file is open.
