@@ -253,3 +253,32 @@ fn a_keeper_of_ports_may_have_as_many_connections_as_the_machine_lets_it() {
     embedded.now(embedded.engine.remove(&id, true));
     embedded.expect_nothing();
 }
+
+#[test]
+fn a_log_is_followed_no_longer_than_somebody_reads() {
+    let embedded = Embedded::with_image(&web_server());
+    let script = "while true; do echo more; busybox usleep 10000; done";
+    let id =
+        embedded.create(Overrides { entrypoint: Some(words(&["sh", "-c", script])), ..Overrides::default() });
+    embedded.now(embedded.engine.start(&id));
+    let mut following = embedded
+        .slim(&["logs", "-f", id.as_str()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = following.stdout.take().unwrap();
+    output.read_exact(&mut [0; 5]).unwrap();
+    drop(output);
+    let mut ended = None;
+    until("the end of logs -f", || {
+        ended = following.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(0));
+    let mut said = String::new();
+    following.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "");
+    embedded.now(embedded.engine.remove(&id, true));
+    embedded.expect_nothing();
+}

@@ -9,7 +9,8 @@ use crate::settings;
 use slim_build::BuildError;
 use slim_engine::embedded::{Listed, Stream};
 use slim_engine::{EmbeddedEngine, Engine, EngineError, ExecSpec};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 /// Does work with the embedded engine on an async runtime. `command`: what Docker calls it.
@@ -112,25 +113,41 @@ fn ago(created: u64, now: SystemTime) -> String {
     format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
 }
 
-/// `logs`.
+/// `logs`: to the end, or until nobody reads.
 pub fn logs(global: &GlobalArguments, arguments: &LogsArguments) -> Result<(), Failure> {
+    let mut broken = None;
+    let each = |stream: Stream, bytes: &[u8]| match hand_on(stream, bytes) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            broken = Some(error);
+            ControlFlow::Break(())
+        }
+    };
     with_embedded(global, "logs", async |engine| {
         let id = engine.find_container(&arguments.container).await.map_err(failed)?;
         let written = if arguments.follow {
-            engine.follow(&id, hand_on).await.map(drop)
+            engine.follow(&id, each).await.map(drop)
         } else {
-            engine.written(&id, hand_on).await
+            engine.written(&id, each).await
         };
         written.map_err(failed)
-    })
+    })?;
+    match broken {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::usage(format!("write the log: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Nobody is left to be told when the stream is closed.
-fn hand_on(stream: Stream, bytes: &[u8]) {
-    let _ = match stream {
-        Stream::Output => std::io::stdout().lock().write_all(bytes).and_then(|()| std::io::stdout().flush()),
-        Stream::Errors => std::io::stderr().lock().write_all(bytes),
-    };
+fn hand_on(stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    match stream {
+        Stream::Output => {
+            let mut output = io::stdout().lock();
+            output.write_all(bytes).and_then(|()| output.flush())
+        }
+        Stream::Errors => io::stderr().lock().write_all(bytes),
+    }
 }
 
 /// `start`.
@@ -140,24 +157,26 @@ pub fn start(global: &GlobalArguments, arguments: &StartArguments) -> Result<(),
 
 /// `exec`: the command's exit code is ours.
 pub fn execute(global: &GlobalArguments, arguments: &ExecArguments) -> Result<(), Failure> {
-    let mut input = Vec::new();
-    if arguments.interactive {
-        let read = std::io::stdin().lock().read_to_end(&mut input);
-        read.map_err(|error| Failure::usage(format!("read standard input: {error}")))?;
-    }
-    let command = ExecSpec {
-        argv: arguments.command.clone(),
-        user: arguments.user.clone(),
-        env: arguments.env.clone(),
-        working_directory: arguments.workdir.clone(),
-        stdin: Some(input).filter(|_| arguments.interactive),
-    };
     let ended = with_embedded(global, "exec", async |engine| {
         let id = engine.find_container(&arguments.container).await.map_err(failed)?;
+        // Not before: whoever is not root begins anew on the way here, and reads it then.
+        let mut input = Vec::new();
+        if arguments.interactive {
+            let read = io::stdin().lock().read_to_end(&mut input);
+            read.map_err(|error| Failure::usage(format!("read standard input: {error}")))?;
+        }
+        let command = ExecSpec {
+            argv: arguments.command.clone(),
+            user: arguments.user.clone(),
+            env: arguments.env.clone(),
+            working_directory: arguments.workdir.clone(),
+            stdin: Some(input).filter(|_| arguments.interactive),
+        };
         engine.exec(&id, &command).await.map_err(failed)
     })?;
-    hand_on(Stream::Output, &ended.stdout);
-    hand_on(Stream::Errors, &ended.stderr);
+    // Nobody is left to be told when a stream is closed.
+    let _ = hand_on(Stream::Output, &ended.stdout);
+    let _ = hand_on(Stream::Errors, &ended.stderr);
     match ended.exit_code {
         0 => Ok(()),
         code => Err(Failure::silent(u8::try_from(code).unwrap_or(u8::MAX))),
