@@ -123,15 +123,7 @@ impl Program {
 
     /// Everything that profiles need not allow.
     fn prepare(&self) -> io::Result<Vec<Gid>> {
-        // As runc does, so that the user may open /dev/stdout.
-        let (uid, gid) = (rustix::fs::Uid::from_raw(self.user.uid), rustix::fs::Gid::from_raw(self.user.gid));
-        for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
-            if is_pipe(stream) {
-                rustix::fs::fchown(stream, Some(uid), Some(gid))?;
-            } else if rustix::termios::isatty(stream) {
-                rustix::fs::fchown(stream, Some(uid), None)?;
-            }
-        }
+        self.own_streams()?;
         create_syscall().close_range(0).map_err(io::Error::other)?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         take_all_signals()?;
@@ -143,6 +135,34 @@ impl Program {
             apparmor::apply_at_exec(profile)?;
         }
         Ok(self.user.groups.iter().map(|group| Gid::from_raw(*group)).collect())
+    }
+
+    /// As runc does, so that the user may open /dev/stdout.
+    fn own_streams(&self) -> io::Result<()> {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(self.user.uid), rustix::fs::Gid::from_raw(self.user.gid));
+        for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
+            let owned = if is_pipe(stream) {
+                rustix::fs::fchown(stream, Some(uid), Some(gid))
+            } else if rustix::termios::isatty(stream) {
+                rustix::fs::fchown(stream, Some(uid), None)
+            } else {
+                Ok(())
+            };
+            owned.map_err(|error| self.not_become(error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Why this process does not become the program's user: ids that a user namespace does not map are invalid.
+    fn not_become(&self, error: io::Error) -> io::Error {
+        if error.raw_os_error() != Some(rustix::io::Errno::INVAL.raw_os_error()) {
+            return error;
+        }
+        io::Error::other(format!(
+            "become user {}:{}: this user namespace has no such ids (ranges in /etc/subuid and /etc/subgid, and \
+             newuidmap, bring more)",
+            self.user.uid, self.user.gid
+        ))
     }
 
     fn confine(&self, groups: &[Gid]) -> io::Result<()> {
@@ -163,20 +183,16 @@ impl Program {
         if !self.keeps_groups {
             nix::unistd::setgroups(groups)?;
         }
-        let unmapped = |error: nix::errno::Errno| match error {
-            nix::errno::Errno::EINVAL => io::Error::other(format!(
-                "become user {}:{}: this user namespace has no such ids (ranges in /etc/subuid and /etc/subgid, and \
-                 newuidmap, bring more)",
-                self.user.uid, self.user.gid
-            )),
-            error => error.into(),
-        };
+        let unmapped = |error: nix::errno::Errno| self.not_become(error.into());
         nix::unistd::setgid(Gid::from_raw(self.user.gid)).map_err(unmapped)?;
         nix::unistd::setuid(Uid::from_raw(self.user.uid)).map_err(unmapped)?;
         // As an exec would leave it: the root user has what the bounding set has, others nothing.
         let held = if self.user.uid == 0 { keeps } else { CapabilitySet::empty() };
         let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
         rustix::thread::set_capabilities(None, sets)?;
+        // Our parent is the container's keeper, or whoever waits for a command that joined: without them nobody sees to the
+        // program any more. (The exec of a set-id program takes this away, and a profile may refuse it.)
+        let asked = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
         if self.supervisor.is_some() {
             asked?;
         }
@@ -189,9 +205,6 @@ impl Program {
     fn filter(&self) -> io::Result<()> {
         match (&self.supervisor, self.seccomp.as_deref()) {
             (Some(supervisor), profile) => supervisor.load(profile),
-        // Our parent is the container's keeper, or whoever waits for a command that joined: without them nobody sees to the
-        // program any more. (The exec of a set-id program takes this away, and a profile may refuse it.)
-        let asked = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
             (None, Some(profile)) => filter::load(profile),
             (None, None) => Ok(()),
         }
@@ -333,6 +346,15 @@ mod tests {
         assert!(said("/").is_ok() && said("/srv").is_ok());
         assert!(said("(unreachable)/var").is_err() && said("(unreachable)").is_err());
         assert!(stays_inside(Err(rustix::io::Errno::NOENT)).is_err(), "a folder that is gone");
+    }
+
+    #[test]
+    fn ids_that_are_not_mapped_are_told_so() {
+        let program = program(&["sh"], "/bin");
+        let invalid = || io::Error::from(nix::errno::Errno::EINVAL);
+        assert!(program.not_become(invalid()).to_string().contains("no such ids"));
+        let refused = io::Error::from(nix::errno::Errno::EPERM);
+        assert_eq!(program.not_become(refused).kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]
