@@ -282,3 +282,32 @@ fn a_log_is_followed_no_longer_than_somebody_reads() {
     embedded.now(embedded.engine.remove(&id, true));
     embedded.expect_nothing();
 }
+
+/// Folders in the store that are neither its own nor the marker's.
+fn temporary_folders(embedded: &Embedded) -> Vec<PathBuf> {
+    let entries = fs::read_dir(embedded.engine.store().path()).unwrap().map(|entry| entry.unwrap());
+    let is_one = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(".slim-");
+    entries.map(|entry| entry.path()).filter(is_one).collect()
+}
+
+#[test]
+fn what_a_killed_import_left_in_the_store_goes_with_the_next() {
+    let embedded = Embedded::new();
+    let fifo = embedded.folder.path().join("image.tar");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let import =
+        |path: &Path| embedded.slim(&["store", "import", &format!("oci-archive:{}", path.display())]);
+    // It waits for an archive that does not come.
+    let mut waiting = import(&fifo).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("its folder in the store", || {
+        temporary_folders(&embedded).iter().any(|folder| folder.join("layout").exists())
+    });
+    // Nobody takes it away from under one that is at work.
+    embedded.run_slim(&["store", "prune"]).expect(0);
+    assert_eq!(temporary_folders(&embedded).len(), 1);
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    assert_eq!(temporary_folders(&embedded).len(), 1);
+    embedded.run_slim(&["store", "prune"]).expect(0);
+    assert_eq!(temporary_folders(&embedded), Vec::<PathBuf>::new());
+}

@@ -7,6 +7,7 @@
 //! layers/<diff id>/ diff/ in overlayfs's format, layer.json with its size; appears whole or not at all
 //! containers/<id>/  see [`super::record`]
 //! volumes/<name>/   named volumes
+//! .slim-tmp-*       folders of commands that are at work ([`slim_image::temporary`])
 //! receiving         there while a pull is under way or broken off: its blobs are named by no index yet
 //! ```
 //!
@@ -14,8 +15,8 @@
 //! container needs is never taken away; what a killed process left half-made is cleared away by whoever holds the lock
 //! alone next.
 
-use super::record::{Folder, Record, State, write};
 use super::place;
+use super::record::{Folder, Record, State, write};
 use crate::engine::HeldImage;
 use crate::error::EngineError;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ use slim_image::config::SourceImage;
 use slim_image::location::Form;
 use slim_image::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT, annotation};
 use slim_image::owners;
+use slim_image::temporary;
 use slim_image::unpack::{Limits, unpack_layer};
 use slim_image::{
     Descriptor, Digest, Document, Imported, Layout, LocalImage, Manifest, Platform, Reference, Selector,
@@ -90,7 +92,8 @@ struct LayerRecord {
 pub(super) struct Held(#[expect(dead_code, reason = "holds the lock")] File);
 
 impl Store {
-    /// Opens the store, made where there is none. Only root may.
+    /// Opens the store, made where there is none: whoever is root, be it of a user namespace, may (see
+    /// [`super::user_namespace`]).
     ///
     /// # Errors
     /// When the folder cannot be made or holds something else.
@@ -421,6 +424,8 @@ impl Store {
 
     /// Removes blobs and layers that nothing needs, and what was left half-made; not the blobs of a pull that may go on.
     fn collect(&self, _alone: &Held, keeps_blobs: bool) -> Result<Pruned> {
+        temporary::sweep(&self.root);
+        self.remove_forgotten();
         let mut pruned = Pruned::default();
         let images = self.images()?;
         let mut layers: BTreeSet<Digest> =
@@ -468,6 +473,22 @@ impl Store {
             }
         }
         Ok(pruned)
+    }
+
+    /// What versions that did not lock their temporary folders left here, when they were killed long ago.
+    fn remove_forgotten(&self) {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let forgotten = entries.filter(|entry| {
+            let name = entry.file_name();
+            let is_old = |time: std::time::SystemTime| time.elapsed().is_ok_and(|age| age > KEPT_FOR_A_PULL);
+            name.to_str().and_then(|name| name.strip_prefix(".slim-")).is_some_and(|rest| !rest.contains('-'))
+                && entry.metadata().is_ok_and(|data| data.is_dir() && data.modified().is_ok_and(is_old))
+        });
+        for entry in forgotten {
+            if let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!("could not remove {}: {error}", entry.path().display());
+            }
+        }
     }
 
     // --- layers
