@@ -65,13 +65,13 @@ fn kept(store: &Path, folder: &Folder) -> io::Result<()> {
     // A terminal's signals are not for us, nor is the terminal for the container.
     rustix::process::setsid()?;
     let _alone = lock(folder)?;
+    write(&folder.join("keeper.json"), &Process::of(std::process::id()))?;
     let record = folder.record()?;
-    let started = Client::of_standard_input()
     if !record.ports.is_empty() {
         raise_file_limit();
     }
+    let started = Client::of_standard_input()
         .map_err(NotRun::from)
-    write(&folder.join("keeper.json"), &Process::of(std::process::id()))?;
         .and_then(|client| start(store, folder, &record, client));
     let state = match started {
         Ok(running) => {
@@ -171,6 +171,16 @@ impl Running {
     }
 }
 
+/// Ends a child of ours. (Without privilege there may be no control group by which all have ended.) Numbers that name no
+/// single process are none: of 0 any child's end would be waited for.
+fn kill_and_wait(pid: i32) {
+    if pid > 0 {
+        let pid = Pid::from_raw(pid);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        let _ = end_of(pid);
+    }
+}
+
 fn end_of(pid: Pid) -> io::Result<i64> {
     loop {
         match waitpid(pid, None) {
@@ -220,6 +230,8 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
     let addresses: Vec<IpAddr> = bridge.iter().map(bridge::Reserved::address).collect();
     let own_address = addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let binds = filesystem::binds(&store, folder, record, &root, own_address)?;
+    // The runtime forks: what is open here, the container's first process has, too.
+    drop(root);
     let supervisor = telling::connect(folder)?;
     let program = program(record, user, &record.argv, &[], supervisor.clone())?;
 
@@ -247,8 +259,6 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
         }
         Ok::<_, io::Error>((program, plumbing.connect()?))
     })();
-    // The runtime forks: what is open here, the container's first process has, too.
-    drop(root);
     let started = ready.map_err(NotRun::from).and_then(|(program, connected)| {
         begin(&mut container, report)?;
         Ok((program, connected))
@@ -257,9 +267,8 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
         Ok((program, connected)) => Ok(Running { program, ports, addresses, copies: connected.copy()? }),
         Err(not_run) => {
             // What is left of it holds our pipes and the control group.
-            let pid = container.pid().map(|pid| pid.as_raw()).unwrap_or_default();
             let _ = control_group::remove(&record.id);
-            let _ = end_of(Pid::from_raw(pid));
+            kill_and_wait(container.pid().map_or(0, |pid| pid.as_raw()));
             bridge::disconnect(&record.id);
             Err(not_run)
         }
@@ -268,6 +277,8 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
 
 /// An empty folder for the runtime's own state: one of a start before this one, whose keeper was killed, goes.
 fn fresh_runtime(folder: &Folder, record: &Record) -> io::Result<PathBuf> {
+    // Nobody else runs the container: what is told of a program is of a keeper before us.
+    end_unheld(&folder.state()?)?;
     control_group::remove(&record.id)?;
     let runtime = folder.join("runtime");
     match fs::remove_dir_all(&runtime) {
@@ -290,8 +301,6 @@ fn bring_up(record: &Record, program: Process, bridge: Option<bridge::Reserved>)
     bring_up_loopback(program.pid)?;
     bridge.map_or(Ok(()), |bridge| bridge.connect(program.pid))
 }
-    // Nobody else runs the container: what is told of a program is of a keeper before us.
-    end_unheld(&folder.state()?)?;
 
 /// Lets the made container's program begin. It has when this comes back.
 fn begin(container: &mut Container, mut report: PipeReader) -> Result<(), NotRun> {
@@ -397,4 +406,25 @@ pub(super) fn program(
         apparmor: record.apparmor.clone(),
         keeps_groups: user_namespace::keeps_groups(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_child_that_does_not_end_is_killed_and_no_other_is_waited_for() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let began = Instant::now();
+        kill_and_wait(0);
+        assert!(child.try_wait().unwrap().is_none(), "it was not meant");
+        kill_and_wait(i32::try_from(child.id()).unwrap());
+        assert!(began.elapsed() < Duration::from_secs(100));
+        assert_eq!(
+            child.try_wait().unwrap_err().raw_os_error(),
+            Some(nix::libc::ECHILD),
+            "it was waited for"
+        );
+    }
 }
