@@ -5,12 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// In every store.
 const MARKER: &str = "store.json";
+/// How the name of one begins and ends that is being written.
+const ON_ITS_WAY: (&str, &str) = ("store.", ".new");
 const FORMAT: &str = "docker-slim store";
 const VERSION: u32 = 1;
 const FOLDERS: [&str; 4] = ["images", "layers", "containers", "volumes"];
@@ -34,13 +36,15 @@ pub(super) fn claim(root: &Path) -> io::Result<PathBuf> {
     match fs::read(root.join(MARKER)) {
         Ok(bytes) => known(&bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let is_empty = fs::read_dir(&root)?.next().is_none();
-            if !is_empty && !is_store_without_marker(&root) {
+            if !is_empty(&root)? && !is_store_without_marker(&root) {
+                // Somebody else may have made it just now.
+                if root.join(MARKER).exists() {
+                    return claim(&root);
+                }
                 return Err(io::Error::other("it holds something else; --store-root names another folder"));
             }
             refuse_what_others_may_change(&root)?;
-            let marker = Marker { format: FORMAT.to_owned(), version: VERSION };
-            super::record::write(&root.join(MARKER), &marker)?;
+            mark(&root)?;
         }
         Err(error) => return Err(error),
     }
@@ -48,6 +52,13 @@ pub(super) fn claim(root: &Path) -> io::Result<PathBuf> {
         private.create(root.join(folder))?;
     }
     Ok(root)
+}
+
+fn mark(root: &Path) -> io::Result<()> {
+    let marker = Marker { format: FORMAT.to_owned(), version: VERSION };
+    let mut file = tempfile::Builder::new().prefix(ON_ITS_WAY.0).suffix(ON_ITS_WAY.1).tempfile_in(root)?;
+    file.write_all(&serde_json::to_vec_pretty(&marker).map_err(io::Error::other)?)?;
+    file.persist(root.join(MARKER)).map(drop).map_err(|error| error.error)
 }
 
 fn known(bytes: &[u8]) -> io::Result<()> {
@@ -58,6 +69,18 @@ fn known(bytes: &[u8]) -> io::Result<()> {
         ))),
         Err(error) => Err(io::Error::other(format!("its {MARKER} is damaged: {error}"))),
     }
+}
+
+/// Whether there is nothing but markers on their way: of others who make the store at the same time.
+fn is_empty(root: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if !(name.starts_with(ON_ITS_WAY.0) && name.ends_with(ON_ITS_WAY.1)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// As versions before the marker made them.
@@ -113,6 +136,20 @@ mod tests {
         let made = parent.path().join("within/made");
         claim(&made).unwrap();
         assert_eq!(mode(&made), 0o700);
+    }
+
+    #[test]
+    fn several_may_make_a_store_at_the_same_time() {
+        for _ in 0..20 {
+            let parent = tempfile::tempdir().unwrap();
+            let made = parent.path().join("store");
+            std::thread::scope(|scope| {
+                let claims: Vec<_> = (0..4).map(|_| scope.spawn(|| claim(&made))).collect();
+                for one in claims {
+                    one.join().unwrap().unwrap();
+                }
+            });
+        }
     }
 
     #[test]
