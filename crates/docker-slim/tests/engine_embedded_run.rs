@@ -421,14 +421,18 @@ fn limits_are_those_of_the_control_group() {
     assert!(cpu == "50000" || cpu == "50000 100000", "{cpu}");
     embedded.now(embedded.engine.remove(&id, true));
     // What takes more memory is killed, and the state says so.
-    let (code, _) = embedded.run_spec(&ContainerSpec {
+    let id = embedded.now(embedded.engine.create(&ContainerSpec {
         overrides: Overrides {
             entrypoint: Some(words(&["sh", "-c", "busybox dd if=/dev/zero of=/dev/null bs=200M count=1"])),
             ..Overrides::default()
         },
         ..spec
-    });
-    assert_ne!(code, 0);
+    }));
+    embedded.now(embedded.engine.start(&id));
+    assert_ne!(embedded.now(embedded.engine.wait(&id)), 0);
+    let state = embedded.now(embedded.engine.inspect(&id));
+    assert!(state.out_of_memory, "{state:?}");
+    embedded.now(embedded.engine.remove(&id, false));
     embedded.expect_nothing();
 }
 

@@ -4,6 +4,7 @@ use crate::error::{BuildError, blocking};
 use crate::progress::{Running, Stage, Story};
 use crate::settings::{Carrier, Output, Settings};
 use slim_image::location::Form;
+use slim_image::temporary::TemporaryFolder;
 use slim_image::{Layout, PackedImage, Reference, Selector, SinkError, SlimImage, Stored};
 use slim_report::human;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ async fn carry(
         path: settings.state_path.clone(),
         source,
     };
-    let folder = tempfile::Builder::new().prefix(".slim-").tempdir_in(&settings.state_path).map_err(state)?;
+    let folder = TemporaryFolder::make(&settings.state_path).map_err(state)?;
     let path = folder.path().join("layout");
     let place = Stored { form: Form::Layout, path: path.clone(), selector: Selector::Only };
     let layout = blocking(move || {

@@ -33,6 +33,7 @@ pub mod saved;
 mod shelf;
 pub mod sink;
 mod tape;
+pub mod temporary;
 pub mod tree;
 pub mod unpack;
 pub mod validate;

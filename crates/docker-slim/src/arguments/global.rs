@@ -17,8 +17,8 @@ pub struct GlobalArguments {
     /// answers, else the embedded one [default: auto].
     #[arg(long, global = true, value_enum, num_args = 0..=1, default_missing_value = "auto", value_name = "ENGINE")]
     pub engine: Option<EngineName>,
-    /// Folder of the embedded engine's images and containers [default: /var/lib/docker-slim; for others than root
-    /// docker-slim in $XDG_DATA_HOME, or in ~/.local/share].
+    /// Folder of the embedded engine's images and containers: an empty one, or one that they are in already [default:
+    /// /var/lib/docker-slim; for others than root docker-slim in $XDG_DATA_HOME, or in ~/.local/share].
     #[arg(long, global = true, value_name = "FOLDER")]
     pub store_root: Option<PathBuf>,
     /// Most bytes that an image from a registry, an archive or a folder may unpack to: `10g`, `500m`.

@@ -59,7 +59,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
     /// `none` (one of the container's own with loopback alone, the default), `bridge` (the same with a way out, through
-    /// nftables) or `host`.
+    /// nftables; needs root) or `host`.
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
     /// Run under this seccomp profile: a file, a folder of artifacts, an image that was built here, or one in a layout or

@@ -11,7 +11,8 @@ use crate::settings;
 use slim_build::BuildError;
 use slim_engine::embedded::{Connection, Listed, Stream};
 use slim_engine::{ContainerState, EmbeddedEngine, Engine, EngineError, ExecSpec};
-use std::io::Write;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 /// So long what a command wrote last is waited for.
@@ -126,25 +127,41 @@ fn ago(created: u64, now: SystemTime) -> String {
     format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
 }
 
-/// `logs`.
+/// `logs`: to the end, or until nobody reads.
 pub fn logs(global: &GlobalArguments, arguments: &LogsArguments) -> Result<(), Failure> {
+    let mut broken = None;
+    let each = |stream: Stream, bytes: &[u8]| match hand_on(stream, bytes) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            broken = Some(error);
+            ControlFlow::Break(())
+        }
+    };
     with_embedded(global, "logs", async |engine| {
         let id = engine.find_container(&arguments.container).await.map_err(failed)?;
         let written = if arguments.follow {
-            engine.follow(&id, hand_on).await.map(drop)
+            engine.follow(&id, each).await.map(drop)
         } else {
-            engine.written(&id, hand_on).await
+            engine.written(&id, each).await
         };
         written.map_err(failed)
-    })
+    })?;
+    match broken {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::usage(format!("write the log: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Nobody is left to be told when the stream is closed.
-fn hand_on(stream: Stream, bytes: &[u8]) {
-    let _ = match stream {
-        Stream::Output => std::io::stdout().lock().write_all(bytes).and_then(|()| std::io::stdout().flush()),
-        Stream::Errors => std::io::stderr().lock().write_all(bytes),
-    };
+fn hand_on(stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    match stream {
+        Stream::Output => {
+            let mut output = io::stdout().lock();
+            output.write_all(bytes).and_then(|()| output.flush())
+        }
+        Stream::Errors => io::stderr().lock().write_all(bytes),
+    }
 }
 
 /// `start`.

@@ -10,6 +10,7 @@
 //! switched on in the kernel and stays on, as with Docker.
 
 use super::network::inside;
+use crate::host;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-/// A file for each container that has rules: its two addresses.
+/// A file for each container that has rules: the first of its addresses, and the chain of iptables with its rules, if it needs
+/// any.
 const NOTES: &str = "/run/docker-slim-bridge";
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Ranges that are tried, in this order: first address, length of the prefix.
@@ -35,6 +37,15 @@ const PREFIX: &str = "dslim";
 
 /// What is not there that this needs; `None` where all is.
 pub(super) fn missing() -> Option<String> {
+    missing_for(host::is_real_root())
+}
+
+fn missing_for(is_root: bool) -> Option<String> {
+    if !is_root {
+        // Its interface and its rules are the host's.
+        let text = "--network bridge needs root; --network host, or none, does not";
+        return Some(text.to_owned());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
     let is_there = |program: &&str| {
@@ -70,8 +81,13 @@ impl Reserved {
         })?;
         let at = |offset: u32| Ipv4Addr::from(u32::from(first) + offset);
         let this = Self { id: id.to_owned(), host: at(1), own: at(2), is_connected: false };
-        fs::write(note(id), format!("{first}\n"))?;
+        fs::write(note(id), Note { first, chain: None }.written())?;
         Ok(this)
+    }
+
+    /// Of the pair's network.
+    fn first(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.host) - 1)
     }
 
     /// The container's.
@@ -102,7 +118,7 @@ impl Reserved {
         }
         let rules = rules(&self.id, self.own);
         run(Command::new("nft").args(["-f", "-"]), rules.as_bytes())?;
-        let_pass(&self.id)?;
+        let_pass(&self.id, self.first())?;
         self.is_connected = true;
         Ok(())
     }
@@ -119,16 +135,16 @@ impl Drop for Reserved {
 /// Takes away what [`Reserved::connect`] made, as far as it is there. A container without a way out is no trouble.
 pub(super) fn disconnect(id: &str) {
     let note = note(id);
-    if !note.exists() {
-        return;
-    }
-    for rule in passes(id) {
+    let Ok(text) = fs::read_to_string(&note) else { return };
+    let chains = Note::read(&text).map_or(CHAINS.to_vec(), |note| Vec::from_iter(note.chain));
+    for rule in chains.iter().flat_map(|chain| passes(chain, id)) {
         // Nobody but us makes such rules, but whoever reloads the firewall takes them away.
         let _ = iptables("-D", &rule);
     }
     let table = table(id);
     let removed = run(Command::new("nft").args(["delete", "table", "ip", &table]), b"");
-    if let Err(error) = removed.map(drop).or_else(|error| if has_table(&table) { Err(error) } else { Ok(()) })
+    if let Err(error) = removed
+        && !says_that_it_is_gone(&error.to_string())
     {
         tracing::warn!("the table {table} of nftables stays for now: failed to {error}");
         return;
@@ -184,7 +200,8 @@ fn lock() -> io::Result<File> {
 /// The first addresses of the pairs that containers have.
 fn taken() -> io::Result<BTreeSet<Ipv4Addr>> {
     let notes = fs::read_dir(NOTES)?.flatten();
-    Ok(notes.filter_map(|entry| fs::read_to_string(entry.path()).ok()?.trim().parse().ok()).collect())
+    let first = |text: String| text.lines().next()?.trim().parse().ok();
+    Ok(notes.filter_map(|entry| first(fs::read_to_string(entry.path()).ok()?)).collect())
 }
 
 /// Where a route leads: network and mask.
@@ -245,12 +262,41 @@ fn rules(id: &str, own: Ipv4Addr) -> String {
     )
 }
 
+/// Where the rules of iptables are: where Docker has its users put theirs, if it is there, which comes first then.
+const CHAINS: [&str; 2] = ["DOCKER-USER", "FORWARD"];
+
+/// What is known of a container's rules. What the machine looks like when they are taken away says nothing of them: Docker
+/// may have come or gone meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Note {
+    first: Ipv4Addr,
+    chain: Option<&'static str>,
+}
+
+impl Note {
+    const NO_CHAIN: &'static str = "none";
+
+    fn written(self) -> String {
+        format!("{}\n{}\n", self.first, self.chain.unwrap_or(Self::NO_CHAIN))
+    }
+
+    /// `None` for one that says nothing of the chain, as they were once written.
+    fn read(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let first = lines.next()?.parse().ok()?;
+        let chain = match lines.next()? {
+            Self::NO_CHAIN => None,
+            name => Some(CHAINS.into_iter().find(|chain| *chain == name)?),
+        };
+        Some(Self { first, chain })
+    }
+}
+
 /// What is let pass where the host forwards nothing else.
-fn passes(id: &str) -> Vec<Vec<String>> {
+fn passes(chain: &str, id: &str) -> Vec<Vec<String>> {
     let (interface, comment) = (interface(id), format!("docker-slim {}", short(id)));
     let rule = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
     let comment = ["-m", "comment", "--comment", &comment, "-j", "ACCEPT"];
-    let chain = if iptables("-nL", &rule(&["DOCKER-USER"])).is_ok() { "DOCKER-USER" } else { "FORWARD" };
     vec![
         rule(&[&[chain, "-i", &interface], comment.as_slice()].concat()),
         rule(
@@ -264,20 +310,25 @@ fn passes(id: &str) -> Vec<Vec<String>> {
     ]
 }
 
-fn let_pass(id: &str) -> io::Result<()> {
+fn let_pass(id: &str, first: Ipv4Addr) -> io::Result<()> {
     let Ok(policy) = iptables("-S", &["FORWARD".to_owned()]) else { return Ok(()) };
     if !policy.lines().any(|line| line == "-P FORWARD DROP") {
         return Ok(());
     }
-    passes(id).iter().try_for_each(|rule| iptables("-I", rule).map(drop))
+    let is_there = |chain: &&str| iptables("-nL", &[(*chain).to_owned()]).is_ok();
+    let chain = CHAINS.into_iter().find(is_there).unwrap_or("FORWARD");
+    fs::write(note(id), Note { first, chain: Some(chain) }.written())?;
+    passes(chain, id).iter().try_for_each(|rule| iptables("-I", rule).map(drop))
 }
 
 fn iptables(verb: &str, rule: &[String]) -> io::Result<String> {
     run(Command::new("iptables").arg("-w").arg(verb).args(rule), b"")
 }
 
-fn has_table(name: &str) -> bool {
-    run(Command::new("nft").args(["list", "table", "ip", name]), b"").is_ok()
+/// Whether these are nft's words for a table that is not there. (A program that is not there is told by the number of the error,
+/// too.)
+fn says_that_it_is_gone(error: &str) -> bool {
+    error.contains(": Error: ") && error.ends_with("No such file or directory")
 }
 
 fn ip(arguments: &[&str]) -> io::Result<()> {
@@ -348,5 +399,40 @@ dslim0123456789\t0000D50A\t00000000\t0001\t0\t0\t0\tFCFFFFFF\t0\t0\t0
         assert_eq!(interface(&id).len(), 15);
         assert_eq!(interface(short(&id)), interface(&id), "what a note is named finds the same");
         assert_eq!(table(short(&id)), table(&id));
+    }
+
+    #[test]
+    fn without_root_there_is_no_bridge_and_the_reason_says_so() {
+        let reason = missing_for(false).unwrap();
+        assert!(reason.contains("needs root; --network host, or none, does not"), "{reason}");
+    }
+
+    #[test]
+    fn rules_are_looked_for_where_they_were_put() {
+        let first = Ipv4Addr::new(10, 213, 0, 4);
+        for chain in [None, Some("DOCKER-USER"), Some("FORWARD")] {
+            let note = Note { first, chain };
+            assert_eq!(Note::read(&note.written()), Some(note));
+        }
+        assert_eq!(Note::read("10.213.0.4\n"), None, "one of a version before: both are looked at");
+        assert_eq!(Note::read("10.213.0.4\nINPUT\n"), None);
+        let own = |rule: &Vec<String>| {
+            rule[0] == "FORWARD" && rule.iter().any(|word| word == "docker-slim 0123456789")
+        };
+        assert!(passes("FORWARD", "0123456789abcdef").iter().all(own));
+    }
+
+    #[test]
+    fn a_table_is_gone_when_nft_says_so_and_not_when_it_cannot_tell() {
+        let words = |reason: &str| format!("run `nft delete table ip x`: {reason}");
+        assert!(says_that_it_is_gone(&words("Error: Could not process rule: No such file or directory")));
+        assert!(says_that_it_is_gone(&words("Error: No such file or directory")));
+        for other in [
+            "Operation not permitted (you must be root)",
+            "No such file or directory (os error 2)",
+            "it failed",
+        ] {
+            assert!(!says_that_it_is_gone(&words(other)), "{other}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A container's way through life: made, started, looked at, sent signals, removed. All of it works on files and blocks.
 
 use super::health::Health;
-use super::record::{Folder, Network, Process, Record, RecordedSource, State, Status, write};
-use super::signals::{send, signal_number};
+use super::record::{Folder, Network, Process, Record, RecordedSource, State, Status};
+use super::signals::{kill, send, signal_number};
 use super::{EmbeddedEngine, HELPER_COMMAND, Result, Store, bridge, control_group, create, keeper, refused};
 use crate::engine::{ContainerId, ContainerMount, ContainerState, PublishedPort};
 use crate::error::EngineError;
@@ -53,8 +53,13 @@ impl EmbeddedEngine {
         state.keeper = keeper_of(&folder);
         // A keeper that was killed tells no end.
         if state.status == Status::Running && state.living_keeper().is_none() {
+            // It may have told one since the first look, and the container may run again.
             state = folder.state().map_err(|error| refused(action, id, &error))?;
-            if state.status == Status::Running {
+            state.keeper = keeper_of(&folder);
+            if state.status == Status::Running && state.living_keeper().is_none() {
+                if let Err(error) = end_unheld(&state) {
+                    tracing::warn!("container {} runs on with nobody to hold it: {error}", id.short());
+                }
                 state = State {
                     status: Status::Exited,
                     exit_code: 137,
@@ -104,11 +109,8 @@ impl EmbeddedEngine {
             .stdin(self.for_keeper(id).map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::piped())
             .stderr(told)
-            .process_group(0)
             .spawn()
             .map_err(|error| failed(format!("start {}: {error}", self.helper.file.display())))?;
-        let keeper = Process::of(child.id());
-        write(&folder.join("keeper.json"), &keeper).map_err(|error| failed(error.to_string()))?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
             BufReader::new(output).read_line(&mut line).map_err(|error| failed(error.to_string()))?;
@@ -185,19 +187,32 @@ impl EmbeddedEngine {
             return Err(refused("remove", id, &io::Error::other("it is running")));
         }
         let began = Instant::now();
-        while let Some(keeper) = keeper_of(&folder).filter(Process::lives) {
-            let program = folder.state().ok().and_then(|state| state.living_program());
-            let victim = program.unwrap_or(keeper);
-            if control_group::is_frozen(id.as_str()) {
-                let _ = control_group::freeze(id.as_str(), false);
+        let _alone = loop {
+            match self.end(id, &folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break None,
+                Ok(Some(alone)) => break Some(alone),
+                Ok(None) if began.elapsed() < GONE_WITHIN => thread::sleep(Duration::from_millis(5)),
+                Ok(None) => return Err(refused("remove", id, &io::Error::other("it does not end"))),
+                Err(error) => return Err(refused("remove", id, &error)),
             }
-            send(victim, nix::libc::SIGKILL).map_err(|error| refused("remove", id, &error))?;
-            if began.elapsed() > GONE_WITHIN {
-                return Err(refused("remove", id, &io::Error::other("it does not end")));
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+        };
         self.throw_half_away(id)
+    }
+
+    /// Kills a container; its lock, once nobody runs it any more: one that is just being started has no keeper yet that
+    /// could be seen.
+    fn end(&self, id: &ContainerId, folder: &Folder) -> io::Result<Option<File>> {
+        let Some(keeper) = keeper_of(folder).filter(Process::lives) else {
+            return match keeper::lock(folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(None),
+                locked => locked.map(Some),
+            };
+        };
+        let program = folder.state().ok().and_then(|state| state.living_program());
+        if control_group::is_frozen(id.as_str()) {
+            let _ = control_group::freeze(id.as_str(), false);
+        }
+        send(program.unwrap_or(keeper), nix::libc::SIGKILL).map(|_| None)
     }
 
     /// Clears away what killed processes left behind, as far as nobody is at work.
@@ -268,11 +283,20 @@ impl EmbeddedEngine {
 
     /// What is left of a container that nobody holds.
     pub(super) fn throw_half_away(&self, id: &ContainerId) -> Result<()> {
+        if let Ok(state) = self.store.container(id.as_str()).state() {
+            end_unheld(&state).map_err(|error| refused("remove", id, &error))?;
+        }
         control_group::remove(id.as_str()).map_err(|error| refused("remove", id, &error))?;
         bridge::disconnect(id.as_str());
         let _held = self.store.share()?;
         self.store.remove_container(id.as_str()).map_err(|error| refused("remove", id, &error))
     }
+}
+
+/// Kills the program of a container whose keeper was killed. (It has the kernel kill it then, but the exec of a set-id program
+/// takes that away: prctl(2), PR_SET_PDEATHSIG.)
+pub(super) fn end_unheld(state: &State) -> io::Result<()> {
+    state.living_program().map_or(Ok(()), kill)
 }
 
 pub(super) fn keeper_of(folder: &Folder) -> Option<Process> {

@@ -21,10 +21,18 @@ pub(super) fn path_of(id: &str) -> String {
     format!("/{}", name_of(id))
 }
 
-/// Whether v2 is the only hierarchy with controllers.
+/// Whether no hierarchy of v1 keeps devices from being used. (Named ones without any controller, as `name=systemd`, may be
+/// there beside v2.)
 pub(super) fn is_unified() -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    !mounts.lines().any(|line| kind_of(line).is_some_and(|(kind, _)| kind == "cgroup"))
+    !mounts.lines().any(controls_devices)
+}
+
+/// Whether this is the mount of the hierarchy of v1 with the controller of devices. (Without a mount there are no groups of it.)
+fn controls_devices(line: &str) -> bool {
+    let is_v1 = kind_of(line).is_some_and(|(kind, _)| kind == "cgroup");
+    let options = line.split_once(" - ").and_then(|(_, right)| right.split(' ').nth(2)).unwrap_or_default();
+    is_v1 && options.split(',').any(|option| option == "devices")
 }
 
 /// The group's folders that exist: one a hierarchy.
@@ -208,6 +216,21 @@ mod tests {
         assert_eq!(kind_of(v1), Some(("cgroup", PathBuf::from("/sys/fs/cgroup/memory"))));
         assert_eq!(kind_of("25 1 0:5 / /proc rw - proc proc rw"), None);
         assert_eq!(kind_of("nonsense"), None);
+    }
+
+    #[test]
+    fn only_a_hierarchy_with_the_controller_keeps_devices_from_being_used() {
+        let devices = "34 25 0:29 / /sys/fs/cgroup/devices rw,nosuid shared:9 - cgroup cgroup rw,devices";
+        let together = "35 25 0:30 / /sys/fs/cgroup/all rw - cgroup none rw,cpu,devices,freezer";
+        assert!(controls_devices(devices) && controls_devices(together));
+        for other in [
+            "36 25 0:31 / /sys/fs/cgroup/systemd rw,nosuid shared:9 - cgroup cgroup rw,xattr,name=systemd",
+            "37 25 0:32 / /sys/fs/cgroup/named rw - cgroup cgroup rw,name=devices",
+            "38 25 0:33 / /sys/fs/cgroup/memory rw,devices - cgroup cgroup rw,memory",
+            "39 25 0:34 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,devices",
+        ] {
+            assert!(!controls_devices(other), "{other}");
+        }
     }
 
     #[test]

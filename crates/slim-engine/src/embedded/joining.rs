@@ -171,10 +171,20 @@ fn entered(folder: &Path, request: &Request) -> NotRun {
         if let Some(directory) = &request.working_directory {
             program.working_directory.clone_from(directory);
         }
+        own_session()?;
         io::Result::Ok(program)
     })();
     match prepared {
         Ok(program) => program.become_it(),
         Err(error) => NotRun { reason: error.to_string(), exit_code: 126 },
     }
+}
+
+/// Leaves the session of whoever asked, whose terminal is not the container's: `/dev/tty` would be it, and who may open that
+/// can type into it (TIOCSTI of ioctl_tty(2)).
+fn own_session() -> io::Result<()> {
+    if nix::unistd::getsid(None)? != nix::unistd::getpid() {
+        nix::unistd::setsid()?;
+    }
+    Ok(())
 }

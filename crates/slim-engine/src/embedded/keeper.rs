@@ -3,8 +3,11 @@
 //!
 //! It is this program's own binary, started anew for each container: libcontainer forks, which a process with threads must
 //! not. It outlives whoever started it; what it needs and what it leaves is in the container's folder. Invariant: nothing
-//! that it makes outlives it but the container's control group, and that goes with the container's removal.
+//! that it makes outlives it but the container's control group, and that goes with the container's removal. The program is
+//! killed with it by the kernel; one that has become another user's by a set-id file is by whoever looks at the container
+//! next.
 
+use super::containers::end_unheld;
 use super::health::Watch;
 use super::network::bring_up_loopback;
 use super::program::{self, NotRun, Program};
@@ -60,10 +63,14 @@ pub(super) fn keep(store: &Path, folder: &Path) -> u8 {
 }
 
 fn kept(store: &Path, folder: &Folder) -> io::Result<()> {
-    // A terminal's signals are not for us. That we lead a session already is fine.
-    let _ = rustix::process::setsid();
+    // A terminal's signals are not for us, nor is the terminal for the container.
+    rustix::process::setsid()?;
     let _alone = lock(folder)?;
+    write(&folder.join("keeper.json"), &Process::of(std::process::id()))?;
     let record = folder.record()?;
+    if !record.ports.is_empty() {
+        raise_file_limit();
+    }
     let started = Client::of_standard_input()
         .map_err(NotRun::from)
         .and_then(|client| start(store, folder, &record, client));
@@ -121,6 +128,16 @@ fn remove_all(store: &Path, record: &Record) -> io::Result<()> {
     store.remove_container(&record.id)
 }
 
+/// As many open files as we may have: each connection of a published port takes two. (The program's own limit is set before
+/// its exec.)
+fn raise_file_limit() {
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = rustix::process::Rlimit { current: own.maximum, maximum: own.maximum };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+        tracing::debug!("the limit of open files stays: {error}");
+    }
+}
+
 /// Nobody else runs this container while the file is open.
 pub(super) fn lock(folder: &Folder) -> io::Result<File> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
@@ -156,6 +173,16 @@ impl Running {
             let _ = copy.join();
         }
         Ok(code)
+    }
+}
+
+/// Ends a child of ours. (Without privilege there may be no control group by which all have ended.) Numbers that name no
+/// single process are none: of 0 any child's end would be waited for.
+fn kill_and_wait(pid: i32) {
+    if pid > 0 {
+        let pid = Pid::from_raw(pid);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        let _ = end_of(pid);
     }
 }
 
@@ -208,6 +235,8 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
     let addresses: Vec<IpAddr> = bridge.iter().map(bridge::Reserved::address).collect();
     let own_address = addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let binds = filesystem::binds(&store, folder, record, &root, own_address)?;
+    // The runtime forks: what is open here, the container's first process has, too.
+    drop(root);
     let supervisor = telling::connect(folder)?;
     let program = program(record, user, &record.argv, &[], supervisor.clone())?;
 
@@ -243,9 +272,8 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
         Ok((program, connected)) => Ok(Running { program, ports, addresses, copies: connected.copy()? }),
         Err(not_run) => {
             // What is left of it holds our pipes and the control group.
-            let pid = container.pid().map(|pid| pid.as_raw()).unwrap_or_default();
             let _ = control_group::remove(&record.id);
-            let _ = end_of(Pid::from_raw(pid));
+            kill_and_wait(container.pid().map_or(0, |pid| pid.as_raw()));
             bridge::disconnect(&record.id);
             Err(not_run)
         }
@@ -254,6 +282,8 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
 
 /// An empty folder for the runtime's own state: one of a start before this one, whose keeper was killed, goes.
 fn fresh_runtime(folder: &Folder, record: &Record) -> io::Result<PathBuf> {
+    // Nobody else runs the container: what is told of a program is of a keeper before us.
+    end_unheld(&folder.state()?)?;
     control_group::remove(&record.id)?;
     let runtime = folder.join("runtime");
     match fs::remove_dir_all(&runtime) {
@@ -333,12 +363,9 @@ impl Executor for Starter {
     }
 
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
-        std::env::set_current_dir(&self.program.working_directory)
-            .map_err(|error| ExecutorValidationError::ArgValidationError(error.to_string()))?;
-        self.program
-            .find()
-            .map(drop)
-            .map_err(|not_run| ExecutorValidationError::ArgValidationError(not_run.reason))
+        let refused = ExecutorValidationError::ArgValidationError;
+        self.program.enter_working_directory().map_err(|error| refused(error.to_string()))?;
+        self.program.find().map(drop).map_err(|not_run| refused(not_run.reason))
     }
 
     fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
@@ -384,4 +411,25 @@ pub(super) fn program(
         apparmor: record.apparmor.clone(),
         keeps_groups: user_namespace::keeps_groups(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_child_that_does_not_end_is_killed_and_no_other_is_waited_for() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let began = Instant::now();
+        kill_and_wait(0);
+        assert!(child.try_wait().unwrap().is_none(), "it was not meant");
+        kill_and_wait(i32::try_from(child.id()).unwrap());
+        assert!(began.elapsed() < Duration::from_secs(100));
+        assert_eq!(
+            child.try_wait().unwrap_err().raw_os_error(),
+            Some(nix::libc::ECHILD),
+            "it was waited for"
+        );
+    }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 const HEADER: usize = 5;
@@ -29,18 +30,22 @@ pub(super) fn append(file: &mut File, stream: Stream, bytes: &[u8]) -> io::Resul
 /// Both streams as they came, the last `most` bytes; nothing where nothing was written.
 pub(super) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut kept = VecDeque::new();
-    follow(path, 0, &mut |_, bytes| {
+    let _to_the_end = follow(path, 0, &mut |_, bytes| {
         kept.extend(bytes);
         let excess = kept.len().saturating_sub(most);
         kept.drain(..excess);
+        ControlFlow::Continue(())
     })?;
     Ok(kept.into())
 }
 
-/// Hands on the whole frames behind a position; gives the position behind them.
-pub(super) fn follow(path: &Path, from: u64, each: &mut dyn FnMut(Stream, &[u8])) -> io::Result<u64> {
+/// Who is handed frames; ends that when nobody listens any more.
+pub(super) type Listener<'a> = dyn FnMut(Stream, &[u8]) -> ControlFlow<()> + 'a;
+
+/// Hands on the whole frames behind a position, until the listener breaks off; gives the position behind them.
+pub(super) fn follow(path: &Path, from: u64, each: &mut Listener<'_>) -> io::Result<ControlFlow<(), u64>> {
     let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(from),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ControlFlow::Continue(from)),
         file => file?,
     };
     file.seek(SeekFrom::Start(from))?;
@@ -49,7 +54,7 @@ pub(super) fn follow(path: &Path, from: u64, each: &mut dyn FnMut(Stream, &[u8])
     loop {
         let mut header = [0; HEADER];
         if !filled(&mut input, &mut header)? {
-            return Ok(position);
+            return Ok(ControlFlow::Continue(position));
         }
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
         let stream = match header[0] {
@@ -62,10 +67,12 @@ pub(super) fn follow(path: &Path, from: u64, each: &mut dyn FnMut(Stream, &[u8])
         }
         let mut bytes = vec![0; length];
         if !filled(&mut input, &mut bytes)? {
-            return Ok(position);
+            return Ok(ControlFlow::Continue(position));
         }
         position += (HEADER + length) as u64;
-        each(stream, &bytes);
+        if each(stream, &bytes).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
 }
 
@@ -92,11 +99,23 @@ mod tests {
         assert_eq!(read(&path, 99).unwrap(), b"one\ntwo\n");
         assert_eq!(read(&path, 5).unwrap(), b"\ntwo\n");
         let mut seen = Vec::new();
-        let behind = follow(&path, 9, &mut |stream, bytes| seen.push((stream, bytes.to_vec()))).unwrap();
+        let behind = follow(&path, 9, &mut |stream, bytes| {
+            seen.push((stream, bytes.to_vec()));
+            ControlFlow::Continue(())
+        });
+        let ControlFlow::Continue(behind) = behind.unwrap() else { panic!("nobody broke off") };
         assert_eq!(seen, [(Stream::Errors, b"two\n".to_vec())]);
         // Half a frame waits for its rest.
         file.write_all(&[1, 0, 0, 0, 9, b'x']).unwrap();
-        assert_eq!(follow(&path, behind, &mut |_, _| panic!("no frame is whole")).unwrap(), behind);
+        let waiting = follow(&path, behind, &mut |_, _| panic!("no frame is whole")).unwrap();
+        assert_eq!(waiting, ControlFlow::Continue(behind));
+        // Whoever does not want any more gets no more.
+        let mut heard = 0;
+        let broken_off = follow(&path, 0, &mut |_, _| {
+            heard += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!((broken_off.unwrap(), heard), (ControlFlow::Break(()), 1));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::log::{self, Stream};
 use super::{EmbeddedEngine, Result, refused};
 use crate::engine::{ContainerId, Engine, Logs};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// Kept of a log.
@@ -23,11 +24,15 @@ impl EmbeddedEngine {
         Ok(Logs { bytes, unreadable: None })
     }
 
-    /// Hands on what a container's program has written by now.
+    /// Hands on what a container's program has written by now, until the listener breaks off.
     ///
     /// # Errors
     /// No such container, or one whose log is not kept.
-    pub async fn written(&self, id: &ContainerId, mut each: impl FnMut(Stream, &[u8]) + Send) -> Result<()> {
+    pub async fn written(
+        &self,
+        id: &ContainerId,
+        mut each: impl FnMut(Stream, &[u8]) -> ControlFlow<()> + Send,
+    ) -> Result<()> {
         let (folder, record) = self.known(id, "read the log of")?;
         let failed = |error: std::io::Error| refused("read the log of", id, &error);
         if !record.keeps_log {
@@ -36,11 +41,15 @@ impl EmbeddedEngine {
         log::follow(&folder.log(), 0, &mut each).map(drop).map_err(failed)
     }
 
-    /// Hands on what a started container's program writes, until it has ended; its exit code.
+    /// Hands on what a started container's program writes, until it has ended; its exit code. `None`: the listener broke off.
     ///
     /// # Errors
     /// When the container is gone.
-    pub async fn follow(&self, id: &ContainerId, mut each: impl FnMut(Stream, &[u8]) + Send) -> Result<i64> {
+    pub async fn follow(
+        &self,
+        id: &ContainerId,
+        mut each: impl FnMut(Stream, &[u8]) -> ControlFlow<()> + Send,
+    ) -> Result<Option<i64>> {
         const LOOK: Duration = Duration::from_millis(20);
         let path = self.store.container(id.as_str()).log();
         let mut position = 0;
@@ -48,10 +57,13 @@ impl EmbeddedEngine {
         loop {
             // What was written before the end is there once the end is known.
             let ended = tokio::time::timeout(LOOK, &mut over).await.ok();
-            position = log::follow(&path, position, &mut each)
-                .map_err(|error| refused("read the log of", id, &error))?;
+            let followed = log::follow(&path, position, &mut each);
+            match followed.map_err(|error| refused("read the log of", id, &error))? {
+                ControlFlow::Continue(behind) => position = behind,
+                ControlFlow::Break(()) => return Ok(None),
+            }
             if let Some(code) = ended {
-                return code;
+                return code.map(Some);
             }
         }
     }

@@ -2,7 +2,7 @@
 //! ([`keeper`]).
 //!
 //! What is known of containers is in files below the store, so that every docker-slim of this machine sees the same ones,
-//! and the leftovers of dead runs. It needs root.
+//! and the leftovers of dead runs. It needs root, or is root of a user namespace ([`user_namespace`]).
 //!
 //! Here the verbs of [`Engine`] are told who does them: [`containers`] a container's way through life, [`attaching`] its
 //! streams, [`execution`] commands beside its program, [`copying`] files into it, [`logs`] what it wrote. The keeper
@@ -26,6 +26,7 @@ mod log;
 mod logs;
 mod network;
 mod oci;
+mod place;
 mod processes;
 mod program;
 mod publishing;
@@ -236,11 +237,21 @@ impl Engine for EmbeddedEngine {
         let asked = self
             .blocking(move |this| {
                 let (_, record) = this.known(&own, "stop")?;
-                this.signal(&own, &record.stop_signal)
+                Ok(this.signal(&own, &record.stop_signal))
             })
             .await?;
-        if asked && tokio::time::timeout(grace, self.wait(id)).await.is_err() {
-            self.kill(id, "KILL").await?;
+        let must_be_killed = match asked {
+            Ok(asked) => asked && tokio::time::timeout(grace, self.wait(id)).await.is_err(),
+            // A signal that this machine does not have, for one.
+            Err(error) => {
+                tracing::warn!("container {} is killed: failed to {error}", id.short());
+                true
+            }
+        };
+        if must_be_killed {
+            self.kill(id, "KILL")
+                .await
+                .or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
         }
         match self.wait(id).await {
             // One that removes itself at its end.

@@ -89,6 +89,9 @@ impl Program {
     /// Becomes the program. Comes back only with the reason why it cannot. The container's namespaces and root must be
     /// ours, all capabilities with them, and no other thread may run.
     pub(super) fn become_it(&self) -> NotRun {
+        if let Err(error) = self.enter_working_directory() {
+            return NotRun::new(error.to_string(), 126);
+        }
         let program = match self.find() {
             Ok(program) => program,
             Err(not_run) => return not_run,
@@ -106,20 +109,21 @@ impl Program {
         NotRun::of_errno(error as i32, &self.argv[0])
     }
 
+    /// Goes to the program's working directory, which must lie in the container: the container's root must be ours.
+    ///
+    /// An image can name a descriptor of our own (`WORKDIR /proc/self/fd/7`), and the links of `/proc/self/fd` lead anywhere,
+    /// the host's folders among them, from where `..` goes on (CVE-2024-21626, there runc's).
+    pub(super) fn enter_working_directory(&self) -> io::Result<()> {
+        let told = |error: io::Error| {
+            io::Error::new(error.kind(), format!("chdir to {}: {error}", self.working_directory))
+        };
+        std::env::set_current_dir(&self.working_directory).map_err(told)?;
+        stays_inside(rustix::process::getcwd(Vec::new())).map_err(told)
+    }
+
     /// Everything that profiles need not allow.
     fn prepare(&self) -> io::Result<Vec<Gid>> {
-        std::env::set_current_dir(&self.working_directory).map_err(|error| {
-            io::Error::new(error.kind(), format!("chdir to {}: {error}", self.working_directory))
-        })?;
-        // As runc does, so that the user may open /dev/stdout.
-        let (uid, gid) = (rustix::fs::Uid::from_raw(self.user.uid), rustix::fs::Gid::from_raw(self.user.gid));
-        for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
-            if is_pipe(stream) {
-                rustix::fs::fchown(stream, Some(uid), Some(gid))?;
-            } else if rustix::termios::isatty(stream) {
-                rustix::fs::fchown(stream, Some(uid), None)?;
-            }
-        }
+        self.own_streams()?;
         create_syscall().close_range(0).map_err(io::Error::other)?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         take_all_signals()?;
@@ -131,6 +135,34 @@ impl Program {
             apparmor::apply_at_exec(profile)?;
         }
         Ok(self.user.groups.iter().map(|group| Gid::from_raw(*group)).collect())
+    }
+
+    /// As runc does, so that the user may open /dev/stdout.
+    fn own_streams(&self) -> io::Result<()> {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(self.user.uid), rustix::fs::Gid::from_raw(self.user.gid));
+        for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
+            let owned = if is_pipe(stream) {
+                rustix::fs::fchown(stream, Some(uid), Some(gid))
+            } else if rustix::termios::isatty(stream) {
+                rustix::fs::fchown(stream, Some(uid), None)
+            } else {
+                Ok(())
+            };
+            owned.map_err(|error| self.not_become(error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Why this process does not become the program's user: ids that a user namespace does not map are invalid.
+    fn not_become(&self, error: io::Error) -> io::Error {
+        if error.raw_os_error() != Some(rustix::io::Errno::INVAL.raw_os_error()) {
+            return error;
+        }
+        io::Error::other(format!(
+            "become user {}:{}: this user namespace has no such ids (ranges in /etc/subuid and /etc/subgid, and \
+             newuidmap, bring more)",
+            self.user.uid, self.user.gid
+        ))
     }
 
     fn confine(&self, groups: &[Gid]) -> io::Result<()> {
@@ -151,23 +183,18 @@ impl Program {
         if !self.keeps_groups {
             nix::unistd::setgroups(groups)?;
         }
-        let unmapped = |error: nix::errno::Errno| match error {
-            nix::errno::Errno::EINVAL => io::Error::other(format!(
-                "become user {}:{}: this user namespace has no such ids (ranges in /etc/subuid and /etc/subgid, and \
-                 newuidmap, bring more)",
-                self.user.uid, self.user.gid
-            )),
-            error => error.into(),
-        };
+        let unmapped = |error: nix::errno::Errno| self.not_become(error.into());
         nix::unistd::setgid(Gid::from_raw(self.user.gid)).map_err(unmapped)?;
         nix::unistd::setuid(Uid::from_raw(self.user.uid)).map_err(unmapped)?;
         // As an exec would leave it: the root user has what the bounding set has, others nothing.
         let held = if self.user.uid == 0 { keeps } else { CapabilitySet::empty() };
         let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
         rustix::thread::set_capabilities(None, sets)?;
+        // Our parent is the container's keeper, or whoever waits for a command that joined: without them nobody sees to the
+        // program any more. (The exec of a set-id program takes this away, and a profile may refuse it.)
+        let asked = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
         if self.supervisor.is_some() {
-            // The keeper kills the program when the supervisor is gone; this is for the case that the keeper is gone, too.
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            asked?;
         }
         if self.no_new_privileges {
             self.filter()?;
@@ -215,6 +242,15 @@ fn raise_file_limit() -> io::Result<()> {
     let most = own.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
     let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
     Ok(rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?)
+}
+
+/// Whether what getcwd(2) says lies below our root. (The C library's own function would look for the path elsewhere.)
+fn stays_inside(directory: rustix::io::Result<CString>) -> io::Result<()> {
+    match directory {
+        Ok(path) if path.as_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(rustix::io::Errno::NOENT) => Err(io::Error::other("it lies outside of the container")),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn is_pipe(stream: BorrowedFd<'_>) -> bool {
@@ -302,6 +338,23 @@ mod tests {
         assert_eq!(program(&["/etc/passwd"], "/bin").find().unwrap_err().exit_code, 126);
         assert_eq!(program(&["/etc"], "/bin").find().unwrap_err().exit_code, 126);
         assert_eq!(program(&[], "/bin").find().unwrap_err().reason, "no command specified");
+    }
+
+    #[test]
+    fn a_working_directory_that_has_no_path_from_the_root_is_outside() {
+        let said = |text: &str| stays_inside(Ok(CString::new(text).unwrap()));
+        assert!(said("/").is_ok() && said("/srv").is_ok());
+        assert!(said("(unreachable)/var").is_err() && said("(unreachable)").is_err());
+        assert!(stays_inside(Err(rustix::io::Errno::NOENT)).is_err(), "a folder that is gone");
+    }
+
+    #[test]
+    fn ids_that_are_not_mapped_are_told_so() {
+        let program = program(&["sh"], "/bin");
+        let invalid = || io::Error::from(nix::errno::Errno::EINVAL);
+        assert!(program.not_become(invalid()).to_string().contains("no such ids"));
+        let refused = io::Error::from(nix::errno::Errno::EPERM);
+        assert_eq!(program.not_become(refused).kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]

@@ -21,6 +21,8 @@ const UDP_IDLE: Duration = Duration::from_secs(90);
 const UDP_LOOK: Duration = Duration::from_secs(5);
 /// More clients at a time are not served.
 const UDP_CLIENTS: usize = 1024;
+/// So long nobody is let in where that has failed.
+const ACCEPTS_AGAIN: Duration = Duration::from_millis(100);
 /// No datagram is longer.
 const DATAGRAM: usize = 65_535;
 
@@ -101,27 +103,45 @@ struct Inner {
 }
 
 fn serve_tcp(listener: &TcpListener, inner: &Arc<Inner>) {
-    for stream in listener.incoming().flatten() {
-        let inner = Arc::clone(inner);
-        thread::spawn(move || hand_on(stream, &inner));
+    let mut fails = false;
+    for stream in listener.incoming() {
+        let began = stream.and_then(|stream| {
+            let inner = Arc::clone(inner);
+            thread::Builder::new().spawn(move || hand_on(stream, &inner))
+        });
+        // No descriptor or no thread is free: some connection has to end first.
+        if let Err(error) = &began {
+            if !fails {
+                tracing::warn!("a published port takes no connection for now: {error}");
+            }
+            thread::sleep(ACCEPTS_AGAIN);
+        }
+        fails = began.is_err();
     }
 }
 
-/// Serves one connection. That nothing listens inside closes it, as Docker's proxy does.
+/// Serves one connection with two descriptors. That nothing listens inside closes it, as Docker's proxy does.
 fn hand_on(outside: TcpStream, inner: &Inner) {
     let addresses = inner.addresses.clone();
     let connected = inside(&inner.network, move || TcpStream::connect(addresses.as_slice()));
-    let Ok(within) = connected else { return };
-    let (Ok(mut from), Ok(mut to)) = (outside.try_clone(), within.try_clone()) else { return };
-    let back = thread::spawn(move || {
-        let (mut within, mut outside) = (within, outside);
-        // Either side may hang up at any time.
-        let _ = io::copy(&mut within, &mut outside);
-        let _ = outside.shutdown(Shutdown::Write);
-    });
+    let within = match connected {
+        Ok(within) => Arc::new(within),
+        Err(error) => return tracing::debug!("a connection of a published port is closed: {error}"),
+    };
+    let outside = Arc::new(outside);
+    let back = {
+        let (within, outside) = (Arc::clone(&within), Arc::clone(&outside));
+        thread::Builder::new().spawn(move || copy_one_way(&within, &outside))
+    };
+    let Ok(back) = back else { return };
+    copy_one_way(&outside, &within);
+    let _ = back.join();
+}
+
+/// Either side may hang up at any time.
+fn copy_one_way(mut from: &TcpStream, mut to: &TcpStream) {
     let _ = io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Write);
-    let _ = back.join();
 }
 
 /// A UDP client's socket in the container's network.
@@ -202,6 +222,7 @@ fn begin_flow(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
 
     fn port(protocol: Protocol, host_port: u16) -> RecordedPort {
         RecordedPort { container_port: 80, protocol, host_ip: Ipv4Addr::LOCALHOST.into(), host_port }
@@ -228,6 +249,62 @@ mod tests {
         assert!(Published::take(&[port(Protocol::Sctp, 0)]).is_err());
     }
 
+    /// Entering a network, one's own too, needs root.
+    #[allow(clippy::print_stdout, reason = "it says why a test is skipped")]
+    fn is_no_root() -> bool {
+        let is_none = !nix::unistd::geteuid().is_root();
+        if is_none {
+            println!("skipped: entering a network needs root");
+        }
+        is_none
+    }
+
+    fn open_files() -> usize {
+        std::fs::read_dir("/proc/self/fd").unwrap().count()
+    }
+
+    /// This process's own network stands for the container's.
+    #[test]
+    fn a_connection_takes_two_descriptors() {
+        if is_no_root() {
+            return;
+        }
+        const CONNECTIONS: usize = 20;
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let inside =
+            RecordedPort { container_port: server.local_addr().unwrap().port(), ..port(Protocol::Tcp, 0) };
+        let published = Published::take(&[inside]).unwrap();
+        let host_port = published.ports()[0].host_port;
+        published.serve(Process::of(std::process::id()).unwrap(), &[]).unwrap();
+        let before = open_files();
+        let connections: Vec<(TcpStream, TcpStream)> = (0..CONNECTIONS)
+            .map(|number| {
+                let mut client = TcpStream::connect(("127.0.0.1", host_port)).unwrap();
+                let (mut served, _) = server.accept().unwrap();
+                let mut heard = [0; 1];
+                // Both ways, so that both are being copied by now.
+                client.write_all(&[number as u8]).unwrap();
+                served.read_exact(&mut heard).unwrap();
+                served.write_all(&heard).unwrap();
+                client.read_exact(&mut heard).unwrap();
+                assert_eq!(heard, [number as u8]);
+                (client, served)
+            })
+            .collect();
+        // The test's own ends are two more.
+        let taken = open_files() - before;
+        assert!(taken <= 4 * CONNECTIONS + 2, "{taken} for {CONNECTIONS}");
+        // The end of one side is told to the other, whose last words still arrive.
+        let (mut client, mut served) = connections.into_iter().next().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut rest = String::new();
+        served.read_to_string(&mut rest).unwrap();
+        served.write_all(b"bye").unwrap();
+        drop(served);
+        client.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "bye");
+    }
+
     /// This process's own network stands for the container's; both sides are on loopback.
     #[test]
     fn datagrams_find_their_way_there_and_back_for_each_client() {
@@ -240,8 +317,7 @@ mod tests {
                 let _ = server.send_to(&answer, from);
             }
         });
-        // Entering a network, one's own too, needs root.
-        if !nix::unistd::geteuid().is_root() {
+        if is_no_root() {
             return;
         }
         let published =

@@ -1,18 +1,21 @@
 //! The embedded engine's own store: images as an OCI layout, their layers unpacked by diff id, containers, volumes.
 //!
 //! ```text
+//! store.json        says that it is one ([`super::place`])
 //! lock              held shared by whoever uses images, alone by whoever takes some away
 //! images/           an OCI layout: index.json names the images, blobs are kept as they came in
 //! layers/<diff id>/ diff/ in overlayfs's format, layer.json with its size; appears whole or not at all
 //! containers/<id>/  see [`super::record`]
 //! volumes/<name>/   named volumes
+//! .slim-tmp-*       folders of commands that are at work ([`slim_image::temporary`])
 //! receiving         there while a pull is under way or broken off: its blobs are named by no index yet
 //! ```
 //!
-//! Invariants: nobody but root looks into it (set-id programs and devices of strangers lie there); what an image or a
+//! Invariants: nobody but its owner looks into it (set-id programs and devices of strangers lie there); what an image or a
 //! container needs is never taken away; what a killed process left half-made is cleared away by whoever holds the lock
 //! alone next.
 
+use super::place;
 use super::record::{Folder, Record, State, write};
 use crate::engine::HeldImage;
 use crate::error::EngineError;
@@ -24,6 +27,7 @@ use slim_image::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT, annotation};
 use slim_image::owners;
 use slim_image::packing::{Scratch, UNPACKED_LIMIT};
 use slim_image::remove::remove_all;
+use slim_image::temporary;
 use slim_image::unpack::{Limits, UnpackError, unpack_layer};
 use slim_image::{
     Descriptor, Digest, Document, Imported, Layout, LocalImage, Manifest, Platform, Reference, Selector,
@@ -32,7 +36,7 @@ use slim_image::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek as _};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,31 +96,17 @@ struct LayerRecord {
 pub(super) struct Held(#[expect(dead_code, reason = "holds the lock")] File);
 
 impl Store {
-    /// Opens the store, made where there is none: a folder that is not there, or empty. Only root may.
+    /// Opens the store, made where there is none: whoever is root, be it of a user namespace, may (see
+    /// [`super::user_namespace`]).
     ///
     /// # Errors
     /// When the folder cannot be made or holds something else.
     pub fn open(root: &Path) -> Result<Self> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| EngineError::Store { action: "open".to_owned(), path, reason: io_reason(&source) }
-        };
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(root).map_err(failed(root))?;
-        let root = root.canonicalize().map_err(failed(root))?;
-        // Of a folder that others use (/tmp, for one) nobody else would see anything any more.
-        if !root.join("layers").is_dir() && fs::read_dir(&root).map_err(failed(&root))?.next().is_some() {
-            return Err(EngineError::Store {
-                action: "open".to_owned(),
-                path: root,
-                reason: "the folder holds something else; --store-root names another".to_owned(),
-            });
-        }
-        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).map_err(failed(&root))?;
-        for folder in ["layers", "containers", "volumes"] {
-            builder.create(root.join(folder)).map_err(failed(&root))?;
-        }
+        let root = place::claim(root).map_err(|error| EngineError::Store {
+            action: "open".to_owned(),
+            path: root.to_owned(),
+            reason: error.to_string(),
+        })?;
         let layout = Layout::create(root.join("images")).map_err(|error| EngineError::Store {
             action: "open".to_owned(),
             path: root.clone(),
@@ -445,6 +435,8 @@ impl Store {
 
     /// Removes blobs and layers that nothing needs, and what was left half-made; not the blobs of a pull that may go on.
     fn collect(&self, _alone: &Held, keeps_blobs: bool) -> Result<Pruned> {
+        temporary::sweep(&self.root);
+        self.remove_forgotten();
         let mut pruned = Pruned::default();
         let images = self.images()?;
         let mut layers: BTreeSet<Digest> =
@@ -494,6 +486,22 @@ impl Store {
             }
         }
         Ok(pruned)
+    }
+
+    /// What versions that did not lock their temporary folders left here, when they were killed long ago.
+    fn remove_forgotten(&self) {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let forgotten = entries.filter(|entry| {
+            let name = entry.file_name();
+            let is_old = |time: std::time::SystemTime| time.elapsed().is_ok_and(|age| age > KEPT_FOR_A_PULL);
+            name.to_str().and_then(|name| name.strip_prefix(".slim-")).is_some_and(|rest| !rest.contains('-'))
+                && entry.metadata().is_ok_and(|data| data.is_dir() && data.modified().is_ok_and(is_old))
+        });
+        for entry in forgotten {
+            if let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!("could not remove {}: {error}", entry.path().display());
+            }
+        }
     }
 
     // --- layers
@@ -731,12 +739,4 @@ fn full_name(reference: &str) -> Option<String> {
         .or_else(|| reference.strip_prefix("docker.io/"))
         .unwrap_or(reference);
     short.parse::<Reference>().ok().map(|parsed| parsed.with_tag().to_string())
-}
-
-fn io_reason(error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        format!("{error}; the embedded engine needs root")
-    } else {
-        error.to_string()
-    }
 }

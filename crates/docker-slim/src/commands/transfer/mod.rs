@@ -23,6 +23,7 @@ use slim_engine::embedded::Store;
 use slim_image::location::Form;
 use slim_image::manifest::media;
 use slim_image::packing::Scratch;
+use slim_image::temporary::TemporaryFolder;
 use slim_image::{Descriptor, Layout, LocalImage, Packing, Platform, Reference, Selector, Stored};
 use slim_registry::client::Progress;
 use slim_registry::{Client, From, Selection, To, Transferred};
@@ -48,7 +49,7 @@ pub struct Transfer<'a> {
 enum Origin {
     Registry(Reference),
     /// The folder goes with the value, where there is one.
-    Layout(Layout, Selector, #[expect(dead_code, reason = "keeps the folder")] Option<TempDir>),
+    Layout(Layout, Selector, #[expect(dead_code, reason = "keeps the folder")] Option<TemporaryFolder>),
 }
 
 impl Origin {
@@ -64,7 +65,7 @@ impl Origin {
 pub struct AtHand {
     pub image: LocalImage,
     transferred: Option<Transferred>,
-    _folder: Option<TempDir>,
+    _folder: Option<TemporaryFolder>,
 }
 
 impl Transfer<'_> {
@@ -348,17 +349,15 @@ impl Transfer<'_> {
         }
     }
 
-    fn folder(&self) -> Result<TempDir, Failure> {
+    fn folder(&self) -> Result<TemporaryFolder, Failure> {
         let scratch = &self.scratch.folder;
-        std::fs::create_dir_all(scratch)
-            .and_then(|()| tempfile::Builder::new().prefix(".slim-").tempdir_in(scratch))
-            .map_err(|error| {
-                Failure::usage(format!("write below {}: {error}", scratch.display()))
-                    .with_hint("--state-path names another folder")
-            })
+        std::fs::create_dir_all(scratch).and_then(|()| TemporaryFolder::make(scratch)).map_err(|error| {
+            Failure::usage(format!("write below {}: {error}", scratch.display()))
+                .with_hint("--state-path names another folder")
+        })
     }
 
-    fn temporary_file(&self, name: &str) -> Result<(TempDir, PathBuf), Failure> {
+    fn temporary_file(&self, name: &str) -> Result<(TemporaryFolder, PathBuf), Failure> {
         let folder = self.folder()?;
         let path = folder.path().join(name);
         Ok((folder, path))
