@@ -6,14 +6,11 @@
 )]
 
 mod common;
-#[path = "common/served.rs"]
-#[allow(dead_code, reason = "each test file takes what it needs")]
-mod served;
 
 use common::embedded::{Embedded, web_server, words};
+use common::served::Served;
 use common::{Finished, run};
 use nix::pty::{OpenptyResult, Winsize, openpty};
-use served::Served;
 use slim_engine::spec::{Limits, Security};
 use slim_engine::{ContainerSpec, Engine, EngineError, ExecSpec, Overrides, PublishPort};
 use std::fs::{self, File};

@@ -144,7 +144,7 @@ impl Registry {
         moved.map(|moved| moved.descriptor).map_err(|error| error.to_string())
     }
 
-    fn into_store(&self, from: From<'_>, store: &Store) -> Result<(), String> {
+    fn bring_into_store(&self, from: From<'_>, store: &Store) -> Result<(), String> {
         let receiving = store.receive().unwrap();
         let to = receiving.layout().clone();
         let descriptor = self.moved(from, To::Blobs(&to))?;
@@ -158,6 +158,9 @@ fn open(form: Form, path: &Path) -> Result<LocalImage, String> {
     LocalImage::open(&stored, None, path.parent().unwrap()).map_err(|error| error.to_string())
 }
 
+/// A way into a store.
+type Bring<'a> = dyn Fn(&Store) -> Result<(), String> + 'a;
+
 /// Brings an image into stores by every way, and reads it in every form.
 fn by_every_way(
     place: &Place,
@@ -170,13 +173,13 @@ fn by_every_way(
     image.write_directory(&place.path("directory"));
     let layout = Layout::open(place.path("layout")).unwrap();
     let name = format!("{}/trick:1", registry.address).parse().unwrap();
-    let ways: [(&str, &dyn Fn(&Store) -> Result<(), String>); 4] = [
+    let ways: [(&str, &Bring<'_>); 4] = [
         ("docker-archive", &|store| place.import(store, &docker)),
         ("oci-archive", &|store| place.import(store, &oci)),
-        ("layout", &|store| registry.into_store(From::Layout(&layout, &Selector::Only), store)),
+        ("layout", &|store| registry.bring_into_store(From::Layout(&layout, &Selector::Only), store)),
         ("registry", &|store| {
             registry.moved(From::Layout(&layout, &Selector::Only), To::Registry(&name))?;
-            registry.into_store(From::Registry(&name), store)
+            registry.bring_into_store(From::Registry(&name), store)
         }),
     ];
     for (way, bring) in ways {
@@ -265,7 +268,7 @@ fn a_bomb_ends_at_the_limit_that_was_set() {
     let zeros = Tar::default().file("zeros", vec![0; 8 * MEGABYTE]).end();
     let half = Tar::default().file("half", vec![1; 600 << 10]).end();
     let other_half = Tar::default().file("other", vec![2; 600 << 10]).end();
-    let ids = |layers: &[&Vec<u8>]| layers.iter().map(|layer| Digest::of(layer)).collect::<Vec<_>>();
+    let ids = |layers: &[&Vec<u8>]| layers.iter().map(Digest::of).collect::<Vec<_>>();
     let bombs = [
         ("plain", Image::of(vec![zeros.clone()])),
         ("gzip", Image::packed(vec![gzip(&zeros)], &ids(&[&zeros]))),
@@ -412,7 +415,7 @@ fn no_link_in_a_folder_leads_out_of_it() {
         let Ok(layout) = Layout::open(place.path("layout")) else { continue };
         let store = place.store("store");
         let from = From::Layout(&layout, &Selector::Only);
-        assert!(registry.into_store(from, &store).unwrap_err().contains("leads out of"), "{name}");
+        assert!(registry.bring_into_store(from, &store).unwrap_err().contains("leads out of"), "{name}");
         nothing_came_in(&store);
         let elsewhere = format!("{}/links:1", registry.address).parse().unwrap();
         assert!(
@@ -467,7 +470,8 @@ fn blobs_that_are_not_what_they_are_named_come_in_nowhere() {
     let layer = Tar::default().file("a", "x".repeat(3000)).end();
     let image = Image::of(vec![layer.clone()]);
     let registry = Registry::start();
-    let changes: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change); 4] = [
         ("cut off", |bytes| bytes.truncate(bytes.len() / 2)),
         ("longer", |bytes| bytes.push(0)),
         ("another", |bytes| bytes[600] ^= 1),
@@ -491,7 +495,7 @@ fn blobs_that_are_not_what_they_are_named_come_in_nowhere() {
         place.import(&store, &archive).unwrap_err();
         nothing_came_in(&store);
         let layout = Layout::open(place.path("layout")).unwrap();
-        registry.into_store(From::Layout(&layout, &Selector::Only), &store).unwrap_err();
+        registry.bring_into_store(From::Layout(&layout, &Selector::Only), &store).unwrap_err();
         nothing_came_in(&store);
         for (form, path) in [
             (Form::OciArchive, place.path("import.tar")),
