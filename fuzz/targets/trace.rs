@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use slim_policy::{Inputs, apparmor, decide, run_spec};
+use slim_policy::{Contract, Ground, Inputs, apparmor, decide, presume};
 use slim_trace::{Summary, Trace};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -14,7 +14,8 @@ fuzz_target!(|bytes: &[u8]| {
     let merged = trace.merge(&again);
     let inputs = Inputs::new("image");
     for trace in [&trace, &merged] {
-        drop((apparmor(trace, &inputs), run_spec(trace, &inputs)));
+        let presumed = presume(trace, &inputs, &Ground::default());
+        drop((apparmor(trace, &inputs), Contract::of(&presumed, &presumed.terms(), None, 0)));
         let json = decide(trace, &inputs).seccomp_json();
         serde_json::from_slice::<serde_json::Value>(&json).expect("a profile is JSON");
     }

@@ -14,6 +14,7 @@ use super::program::{self, NotRun, Program};
 use super::publishing::Published;
 use super::record::{Folder, Network, Process, Record, RecordedPort, State, Status, write};
 use super::rooted::Root;
+use super::signals::has_ended;
 use super::store::Store;
 use super::streams::{Client, Ends, Plumbing};
 use super::telling::{self, Supervisor};
@@ -28,6 +29,7 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use nix::mount::{MntFlags, umount2};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use rustix::process::PidfdFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -243,7 +245,10 @@ fn start(store: &Path, folder: &Folder, record: &Record, client: Client) -> Resu
     let runtime = fresh_runtime(folder, record)?;
     write(&folder.join("config.json"), &oci::specification(record, &root_path, &binds))?;
     let (report, reporter) = io::pipe()?;
-    let executor = Starter { program: Arc::new(program), reporter: Arc::new(reporter.into()) };
+    let keeper = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+        .map_err(io::Error::from)?;
+    let executor =
+        Starter { program: Arc::new(program), reporter: Arc::new(reporter.into()), keeper: Arc::new(keeper) };
     let (plumbing, ends) = Plumbing::make(folder, record, client)?;
     let made = ContainerBuilder::new(record.id.clone(), SyscallType::default())
         .with_root_path(&runtime)
@@ -351,6 +356,8 @@ struct Starter {
     program: Arc<Program>,
     /// Closed by the exec.
     reporter: Arc<OwnedFd>,
+    /// A handle of the keeper's process.
+    keeper: Arc<OwnedFd>,
 }
 
 impl Executor for Starter {
@@ -364,6 +371,13 @@ impl Executor for Starter {
 
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
         let refused = ExecutorValidationError::ArgValidationError;
+        // From here on the process waits to be started: without its keeper it would for ever, with the container's lock. What it
+        // becomes asks for this anew, since a change of the user takes it away.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(|error| refused(error.to_string()))?;
+        if has_ended(&self.keeper) {
+            return Err(refused("the container's keeper is gone".to_owned()));
+        }
         self.program.enter_working_directory().map_err(|error| refused(error.to_string()))?;
         self.program.find().map(drop).map_err(|not_run| refused(not_run.reason))
     }

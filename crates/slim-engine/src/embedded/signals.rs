@@ -37,6 +37,13 @@ pub(super) fn send(process: Process, signal: i32) -> io::Result<bool> {
     }
 }
 
+/// Whether the process of a handle has ended.
+pub(super) fn has_ended(handle: &OwnedFd) -> bool {
+    let mut watched = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+    // It is readable then (pidfd_open(2)).
+    poll(&mut watched, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
+
 /// Kills this process and no other, and waits until it has ended. One that is not there is no error.
 pub(super) fn kill(process: Process) -> io::Result<()> {
     const ENDS_WITHIN: Duration = Duration::from_secs(10);
