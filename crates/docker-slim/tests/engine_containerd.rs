@@ -6,10 +6,10 @@
     reason = "a test's failure is a panic; one that is skipped says why"
 )]
 
-use slim_image::manifest::{annotation, media};
-use slim_image::{Descriptor, Index, Layout, Platform};
+#[path = "common/layouts.rs"]
+mod layouts;
+
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -83,33 +83,10 @@ impl Drop for Containerd {
     }
 }
 
-/// A layout with an index called `1` for this machine's platform and another.
-fn layout(folder: &Path) {
-    let layout = Layout::create(folder.join("many")).unwrap();
-    let image = |platform: Platform| {
-        let layer = layout.put_blob(media::LAYER, &[0; 1024]).unwrap();
-        let config = serde_json::json!({
-            "os": platform.os, "architecture": platform.architecture, "config": {"Cmd": ["/x"]},
-            "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
-        });
-        let config = layout.put_blob(media::CONFIG, config.to_string().as_bytes()).unwrap();
-        let manifest = serde_json::json!({
-            "schemaVersion": 2, "mediaType": media::MANIFEST, "config": config, "layers": [layer],
-        });
-        let manifest = layout.put_blob(media::MANIFEST, manifest.to_string().as_bytes()).unwrap();
-        Descriptor { platform: Some(platform), ..manifest }
-    };
-    let manifests = [Platform::host(), Platform::new("linux", "s390x")].map(image).to_vec();
-    let index = serde_json::to_vec(&Index { manifests, ..Index::empty() }).unwrap();
-    let mut descriptor = layout.put_blob(media::INDEX, &index).unwrap();
-    descriptor.annotations.insert(annotation::REF_NAME.to_owned(), "1".to_owned());
-    layout.put(descriptor).unwrap();
-}
-
 #[test]
 fn an_image_for_several_platforms_goes_in_and_out_for_this_machine_or_as_a_whole() {
     let Some(containerd) = Containerd::start() else { return };
-    layout(containerd.folder.path());
+    layouts::for_two_platforms(&containerd.folder.path().join("many"));
     containerd.slim(&["copy", "oci:many:1", "containerd:registry.local/many:1"]);
     let digest = |text: &str| {
         let copied: serde_json::Value = serde_json::from_str(text).unwrap();

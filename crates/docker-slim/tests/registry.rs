@@ -6,13 +6,15 @@
 )]
 
 mod common;
+#[path = "common/layouts.rs"]
+mod layouts;
 
 use common::served::Served;
 use serde_json::Value;
 use slim_image::local::LocalImage;
 use slim_image::location::{Form, Stored};
 use slim_image::manifest::media;
-use slim_image::{Descriptor, Index, Layout, Platform, Selector};
+use slim_image::{Layout, Platform, Selector};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -45,30 +47,7 @@ fn refused(folder: &TempDir, arguments: &[&str]) -> (i32, String) {
 
 /// A layout `a` with an index called `1` for this machine's platform and another.
 fn layout(folder: &TempDir) -> Layout {
-    let layout = Layout::create(folder.path().join("a")).unwrap();
-    let other = Platform::new("linux", "s390x");
-    let manifests = [Platform::host(), other].map(|platform| image(&layout, platform)).to_vec();
-    let index = serde_json::to_vec(&Index { manifests, ..Index::empty() }).unwrap();
-    let mut descriptor = layout.put_blob(media::INDEX, &index).unwrap();
-    let name = slim_image::manifest::annotation::REF_NAME.to_owned();
-    descriptor.annotations.insert(name, "1".to_owned());
-    layout.put(descriptor).unwrap();
-    layout
-}
-
-/// An image with one empty layer.
-fn image(layout: &Layout, platform: Platform) -> Descriptor {
-    let layer = layout.put_blob(media::LAYER, &[0; 1024]).unwrap();
-    let config = serde_json::json!({
-        "os": platform.os, "architecture": platform.architecture, "config": {"Cmd": ["/x"]},
-        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
-    });
-    let config = layout.put_blob(media::CONFIG, config.to_string().as_bytes()).unwrap();
-    let manifest = serde_json::json!({
-        "schemaVersion": 2, "mediaType": media::MANIFEST, "config": config, "layers": [layer],
-    });
-    let manifest = layout.put_blob(media::MANIFEST, manifest.to_string().as_bytes()).unwrap();
-    Descriptor { platform: Some(platform), ..manifest }
+    layouts::for_two_platforms(&folder.path().join("a"))
 }
 
 fn open(path: &Path, form: Form) -> LocalImage {

@@ -56,6 +56,17 @@ impl Image {
     }
 }
 
+/// A registry for who is logged in, which sends whoever asks for a layer to another server.
+async fn with_layers_at(storage: &Stranger, image: Arc<Image>) -> Stranger {
+    let elsewhere = format!("http://{}/signed", storage.address);
+    Stranger::start(move |asked| match &asked.authorization {
+        None => with(status(401), "www-authenticate", "Basic realm=\"x\""),
+        Some(_) if image.is_layer(asked) => with(status(307), "location", &elsewhere),
+        Some(_) => image.answer(asked).unwrap(),
+    })
+    .await
+}
+
 async fn pull_into(client: &Client, address: &str, folder: &Path) -> Result<Transferred, RegistryError> {
     let quiet = Arc::new(()) as Arc<dyn Progress>;
     let from = format!("{address}/a:1").parse().unwrap();
@@ -102,13 +113,7 @@ async fn our_proof_does_not_follow_a_redirect_to_another_server() {
     let image = Arc::new(Image::new(1000));
     let behind = Arc::clone(&image);
     let storage = Stranger::start(move |_| body(200, "", behind.layer.clone())).await;
-    let elsewhere = format!("http://{}/signed", storage.address);
-    let registry = Stranger::start(move |asked| match &asked.authorization {
-        None => with(status(401), "www-authenticate", "Basic realm=\"x\""),
-        Some(_) if image.is_layer(asked) => with(status(307), "location", &elsewhere),
-        Some(_) => image.answer(asked).unwrap(),
-    })
-    .await;
+    let registry = with_layers_at(&storage, image).await;
     let folder = tempfile::tempdir().unwrap();
     let client = client_with(login(folder.path(), &registry.address, RIGHT));
     pull_into(&client, &registry.address, &folder.path().join("b")).await.unwrap();
@@ -125,13 +130,7 @@ async fn our_password_is_not_for_the_token_service_that_another_server_names() {
         with(status(401), "www-authenticate", &realm)
     })
     .await;
-    let elsewhere = format!("http://{}/signed", storage.address);
-    let registry = Stranger::start(move |asked| match &asked.authorization {
-        None => with(status(401), "www-authenticate", "Basic realm=\"x\""),
-        Some(_) if image.is_layer(asked) => with(status(307), "location", &elsewhere),
-        Some(_) => image.answer(asked).unwrap(),
-    })
-    .await;
+    let registry = with_layers_at(&storage, image).await;
     let folder = tempfile::tempdir().unwrap();
     let client = client_with(login(folder.path(), &registry.address, RIGHT));
     pull_into(&client, &registry.address, &folder.path().join("b")).await.unwrap_err();
