@@ -219,10 +219,13 @@ pub fn top(global: &GlobalArguments, arguments: &TopArguments) -> Result<(), Fai
 /// `inspect`: a JSON array, whatever the format of other output.
 pub fn inspect(global: &GlobalArguments, arguments: &InspectArguments) -> Result<(), Failure> {
     let told = with_embedded(global, "inspect", async |engine| {
-        let mut told = Vec::new();
+        let mut named = Vec::new();
         for name in &arguments.containers {
-            let id = engine.find_container(name).await.map_err(failed)?;
-            let all = engine.list().await.map_err(failed)?;
+            named.push((name, engine.find_container(name).await.map_err(failed)?));
+        }
+        let all = engine.list().await.map_err(failed)?;
+        let mut told = Vec::new();
+        for (name, id) in named {
             // One that has just gone.
             let gone = || {
                 failed(EngineError::ContainerNotFound {
