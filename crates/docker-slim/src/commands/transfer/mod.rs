@@ -300,7 +300,9 @@ impl Transfer<'_> {
                         Failure::usage(format!("save {name} to {}: {error}", path.display()))
                     })
                 };
-                self.unless_interrupted(save).await?;
+                // Whoever asked for the image sees to it that this ends when it is to.
+                let saved: Result<(), Failure> = save.await;
+                saved?;
                 let place = Stored { form: Form::AnyArchive, path, selector: Selector::Only };
                 Ok(AtHand { image: self.open(place).await?, transferred: None, _folder: Some(folder) })
             }
