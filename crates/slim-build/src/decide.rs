@@ -9,10 +9,13 @@ use crate::repair::Repairs;
 use crate::seen::Seen;
 use crate::settings::Settings;
 use crate::subject::image_volumes;
+use slim_image::ImageTree;
 use slim_keep::KeepSet;
 use slim_policy::PossibleCalls;
 use slim_report::human;
 use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::watch;
 
 pub(crate) async fn keep(
     settings: &Settings,
@@ -55,23 +58,54 @@ pub(crate) async fn keep(
 #[derive(Clone)]
 pub(crate) struct Known {
     paths: policy::KeptPaths,
-    possible: Option<Arc<PossibleCalls>>,
+    /// The ELF files among them as their loader finds them.
+    loaded: Arc<Vec<slim_possible::Kept>>,
+    /// What those can do; nothing until it is found out.
+    possible: watch::Receiver<Option<Option<Arc<PossibleCalls>>>>,
 }
 
+/// Looks at the kept files. What their code can do is found out while other things go on, where their files may be read
+/// meanwhile. `before`: what was known of another keep-set of the same trace, which has most of the same files.
 pub(crate) async fn known(
     seen: &Seen,
     files: Files,
     kept: &Arc<KeepSet>,
+    before: Option<Known>,
 ) -> Result<(Files, Known), BuildError> {
     let (trace, kept) = (Arc::clone(&seen.observation.trace), Arc::clone(kept));
     crate::error::blocking(move || {
         let paths = policy::kept_paths(files.tree(), &kept)?;
-        let began = std::time::Instant::now();
-        let possible = possible::possible(&trace, files.tree(), &kept, &paths.elf()).map(Arc::new);
-        tracing::debug!(milliseconds = began.elapsed().as_millis(), "looked at what the kept files can do");
-        Ok((files, Known { paths, possible }))
+        let loaded = Arc::new(possible::files(&trace, &kept, &paths.elf()));
+        if let Some(before) = before.filter(|before| before.loaded == loaded) {
+            return Ok((files, Known { paths, ..before }));
+        }
+        let (tell, possible) = watch::channel(None);
+        let of_files = Arc::clone(&loaded);
+        let look = move |tree: &dyn ImageTree| {
+            let began = Instant::now();
+            tell.send_replace(Some(possible::possible(tree, &of_files).map(Arc::new)));
+            tracing::debug!(
+                milliseconds = began.elapsed().as_millis(),
+                "looked at what the kept files can do"
+            );
+        };
+        match files.in_place() {
+            Some(tree) => drop(tokio::task::spawn_blocking(move || look(tree.as_ref()))),
+            None => look(files.tree()),
+        }
+        Ok((files, Known { paths, loaded, possible }))
     })
     .await
+}
+
+impl Known {
+    async fn possible(&self) -> Result<Option<Arc<PossibleCalls>>, BuildError> {
+        let mut possible = self.possible.clone();
+        match possible.wait_for(Option::is_some).await.as_deref() {
+            Ok(found) => Ok(found.clone().flatten()),
+            Err(_) => Err(BuildError::Bug("what the kept files can do was not found out".to_owned())),
+        }
+    }
 }
 
 pub(crate) async fn policy(
@@ -89,17 +123,18 @@ pub(crate) async fn policy(
         volumes: image_volumes(&seen.source, settings),
         users: seen.observation.behaviour.acts_as.iter().map(|credentials| credentials.user).collect(),
     };
-    let (trace, known) = (Arc::clone(&seen.observation.trace), known.clone());
+    let trace = Arc::clone(&seen.observation.trace);
+    let (paths, possible) = (known.paths.clone(), known.possible().await?);
     let beyond = policy::Beyond {
         mode: settings.seccomp,
         filter_arguments: settings.seccomp_arguments,
-        possible: known.possible,
+        possible,
         repaired: repairs.calls.clone(),
         launch: settings.launch,
     };
     let policies = crate::error::blocking(move || {
         let subject = policy::Subject { name: &name, config: &config, run: &run, trace: &trace };
-        policy::decide(subject, known.paths, beyond)
+        policy::decide(subject, paths, beyond)
     })
     .await?;
     stage.done(policies.told());

@@ -135,7 +135,7 @@ async fn profile_stages(
     let (seen, files) = observers.or_lost(engine, watching).await?;
     let nothing = Repairs::default();
     let (files, kept) = keep(settings, story, &seen, files, &nothing).await?;
-    let (files, of_files) = known(&seen, files, &kept).await?;
+    let (files, of_files) = known(&seen, files, &kept, None).await?;
     let policies = policy(settings, story, &seen, &of_files, &nothing).await?;
     let verification = verify::not_run(VerificationResult::NoImage, "no image was made");
     let bound = Bound::presumed(&policies);

@@ -10,26 +10,14 @@ use slim_possible::{How, Possible};
 use slim_trace::{Access, Trace};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Kept ELF files with more bytes than this together are not looked at: their code would take more memory than all the rest
-/// of a build, 270 MB for 28 MB of a Node.js library's (`docs/decisions.md` has the figures).
-const BYTES_MAX: u64 = 64 << 20;
-
-/// The calls that the ELF files among `kept` can make. `elf`: which kept paths those are.
+/// The calls that ELF files can make.
 ///
-/// `None` where nobody can tell: there are none, or too many.
-pub fn possible(
-    trace: &Trace,
-    tree: &dyn ImageTree,
-    kept: &KeepSet,
-    elf: &BTreeSet<ImagePath>,
-) -> Option<PossibleCalls> {
-    let bytes: u64 = elf.iter().filter_map(|path| kept.entries.get(path)).map(|kept| kept.entry.size()).sum();
-    if elf.is_empty() || bytes > BYTES_MAX {
-        tracing::debug!(files = elf.len(), bytes, "what the kept files can do is not looked at");
+/// `None` where nobody can tell: there are none, or they cannot be read.
+pub fn possible(tree: &dyn ImageTree, files: &[slim_possible::Kept]) -> Option<PossibleCalls> {
+    if files.is_empty() {
         return None;
     }
-    let files = files(trace, kept, elf);
-    match slim_possible::possible(tree, &files) {
+    match slim_possible::possible(tree, files) {
         Ok(possible) if possible.machine.is_some() => Some(in_words(&possible)),
         Ok(_) => None,
         Err(error) => {
@@ -49,8 +37,8 @@ fn in_words(possible: &Possible) -> PossibleCalls {
     }
 }
 
-/// The ELF files as their loader finds them.
-fn files(trace: &Trace, kept: &KeepSet, elf: &BTreeSet<ImagePath>) -> Vec<slim_possible::Kept> {
+/// The ELF files as their loader finds them. `elf`: which kept paths those are.
+pub fn files(trace: &Trace, kept: &KeepSet, elf: &BTreeSet<ImagePath>) -> Vec<slim_possible::Kept> {
     let (mut needs, mut interpreters) = (BTreeMap::<&ImagePath, Vec<ImagePath>>::new(), BTreeMap::new());
     let mut libraries: BTreeSet<&ImagePath> = BTreeSet::new();
     for path in elf {

@@ -9,6 +9,7 @@ use crate::decide::{keep, known, policy};
 use crate::error::BuildError;
 use crate::files::Files;
 use crate::image::{self, Loaded};
+use crate::launch::Launched;
 use crate::observers::Observers;
 use crate::policy::Policies;
 use crate::progress::{Stage, Story};
@@ -107,15 +108,21 @@ impl Rounds<'_> {
         self.prepare();
         let (mut files, mut kept) = keep(settings, story, seen, files, &repairs).await?;
         let mut of_files;
-        (files, of_files) = known(seen, files, &kept).await?;
+        (files, of_files) = known(seen, files, &kept, None).await?;
         let mut held = None;
         loop {
+            // An image without a launcher does not depend on the policy, for which the kept files' code is still being read.
+            if held.is_none() && settings.launch.is_off() {
+                let loaded;
+                (files, loaded) = self.image(files, &kept, None).await?;
+                held = Some(loaded);
+            }
             let policies = policy(settings, story, seen, &of_files, &repairs).await?;
             // Where only the policy has grown, the image is the same.
             let loaded;
             (files, loaded) = match held.take() {
                 Some(loaded) => (files, loaded),
-                None => self.image(files, &kept, &policies).await?,
+                None => self.image(files, &kept, policies.launched.clone()).await?,
             };
             let (verdict, mut findings) =
                 self.judge(&files, &kept, &policies, loaded.as_ref(), &repairs).await?;
@@ -135,7 +142,7 @@ impl Rounds<'_> {
                         image::discard(self.engine, loaded).await?;
                     }
                     (files, kept) = keep(settings, story, seen, files, &repairs).await?;
-                    (files, of_files) = known(seen, files, &kept).await?;
+                    (files, of_files) = known(seen, files, &kept, Some(of_files)).await?;
                 } else {
                     held = Some(loaded);
                 }
@@ -161,15 +168,14 @@ impl Rounds<'_> {
         &self,
         files: Files,
         kept: &Arc<KeepSet>,
-        policies: &Policies,
+        launched: Option<Arc<Launched>>,
     ) -> Result<(Files, Option<Loaded>), BuildError> {
         let Self { engine, settings, story, seen, .. } = *self;
         if self.proving == Proving::Fat {
             return Ok((files, None));
         }
         let stage = story.begin(Stage::Image);
-        let (files, image) =
-            image::write(engine, settings, &stage, seen, files, kept, policies.launched.clone()).await?;
+        let (files, image) = image::write(engine, settings, &stage, seen, files, kept, launched).await?;
         let loaded = image::load(engine, settings, &stage, &image).await?;
         let layers = match image.layers().len() {
             1 => "one layer".to_owned(),

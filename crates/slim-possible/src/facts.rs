@@ -2,11 +2,14 @@
 
 use crate::code::{Effect, convention, lift};
 use crate::data::Data;
-use crate::elf::{Binary, Contents, Export, Import, Pointer, Unreadable};
-use crate::functions::{Function, Functions, How, Target};
+use crate::elf::{self, Binary, Code, Export, Failed, Import, Pointer, Unreadable, tables};
+use crate::functions::{Edge, Functions, How, Target};
 use crate::machine::Machine;
+use crate::rows::index;
 use crate::values::{Body, Place, Value, Values, load};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use slim_image::Contents;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::rc::Rc;
 
 /// Sums and loads within each other, handed on to callers.
@@ -39,11 +42,16 @@ impl Known {
         for (name, values) in &facts.wrappers {
             self.wrappers.entry(name.clone()).or_default().extend(values.iter().cloned());
         }
-        for (name, exports) in &facts.names {
-            let mut functions =
-                exports.iter().filter_map(|it| facts.functions.at(facts.exports[*it].address));
-            if functions.next().is_some_and(|function| !facts.functions.0[function].returns) {
-                self.ends.insert(name.clone());
+        let mut before: Option<&str> = None;
+        for export in facts.by_name.iter().map(|index| &facts.exports[*index as usize]) {
+            // Of several of one name the first that is a function's tells.
+            if before == Some(&export.name) {
+                continue;
+            }
+            let Some(function) = facts.functions.at(export.address) else { continue };
+            before = Some(&export.name);
+            if facts.functions.get(function).is_some_and(|function| !function.returns) {
+                self.ends.insert(export.name.to_string());
             }
         }
     }
@@ -56,17 +64,19 @@ pub(crate) struct Facts {
     pub is_go: bool,
     pub functions: Functions,
     pub data: Data,
-    /// By function.
-    pub made: Vec<Made>,
+    /// By function; most do nothing.
+    pub made: BTreeMap<usize, Made>,
     pub imports: Vec<Import>,
     pub exports: Vec<Export>,
-    /// By name: indices of `exports`.
-    pub names: HashMap<String, Vec<usize>>,
+    /// What each export is: a function, or the group of pointers that an object has.
+    pub exported: Vec<Option<Target>>,
+    /// Indices of `exports`, by name.
+    by_name: Vec<u32>,
     pub entry: Option<usize>,
     /// What runs, or may be called by anybody, as soon as the file is loaded.
     pub loaded: Vec<Target>,
-    /// Constants that could be names of symbols, of a file that looks symbols up by name.
-    pub strings: BTreeSet<String>,
+    /// Constants that could be names of symbols, of a file that looks symbols up by name: a hash of each, sorted.
+    strings: Vec<u64>,
     /// Exported functions that are given a number, with where it lies on entry.
     pub wrappers: BTreeMap<String, Values>,
     /// Symbols whose callers in this file were asked for the number.
@@ -77,32 +87,52 @@ impl Facts {
     /// Reads one file. `known`: what libraries that were read before say of their functions.
     ///
     /// # Errors
-    /// When the file's code cannot be read.
-    pub fn read(bytes: &[u8], known: &Known, looks_up: bool) -> Result<Self, Unreadable> {
-        let mut binary = Binary::read(bytes)?;
+    /// When the file's code cannot be read, or the image does not give it.
+    pub fn read(contents: &mut dyn Contents, known: &Known, looks_up: bool) -> Result<Self, Failed> {
+        let bytes = tables(contents)?;
+        let code = Code::new(contents);
+        // Its tables are not needed longer than that.
+        let binary = Binary::read(&bytes, &code);
+        drop(bytes);
+        let facts = binary.and_then(|binary| Self::of(binary, known, looks_up));
+        match code.failure() {
+            Some(error) => Err(error.into()),
+            None => Ok(facts?),
+        }
+    }
+
+    fn of(mut binary: Binary<'_>, known: &Known, looks_up: bool) -> Result<Self, Unreadable> {
         let imports = std::mem::take(&mut binary.imports);
-        let ends = |symbol: u32| imports.get(symbol as usize).is_some_and(|it| known.ends.contains(&it.name));
-        let mut functions = Functions::read(&binary, ends)?;
-        let data = Data::read(&binary, &mut functions);
+        let ends =
+            |symbol: u32| imports.get(symbol as usize).is_some_and(|it| known.ends.contains(&*it.name));
+        let mut functions = Functions::read(&mut binary, ends)?;
+        let mut data = Data::read(&binary, &mut functions);
         let mut numbers = Numbers::new(&binary, &functions, &imports, known);
         numbers.find();
         let (made, wrappers, asked) = (numbers.made, numbers.wrappers, numbers.asked);
-        let mut names: HashMap<String, Vec<usize>> = HashMap::new();
-        for (index, export) in binary.exports.iter().enumerate() {
-            names.entry(export.name.clone()).or_default().push(index);
-        }
+        let exports = std::mem::take(&mut binary.exports);
+        let mut by_name: Vec<u32> = (0..index(exports.len())).collect();
+        by_name.sort_by(|one, other| exports[*one as usize].name.cmp(&exports[*other as usize].name));
         let looks_up = looks_up
             || imports.iter().any(|import| is_look_up(&import.name))
-            || binary.exports.iter().any(|export| is_look_up(&export.name));
-        let strings = if looks_up { strings(&binary) } else { BTreeSet::new() };
+            || exports.iter().any(|export| is_look_up(&export.name));
+        let strings = if looks_up { strings(&binary) } else { Vec::new() };
         let loaded = loaded(&binary, &functions, &data);
+        let exported = exports.iter().map(|export| {
+            let function = functions.at(export.address).map(|found| Target::Function(index(found)));
+            function.or_else(|| data.at(export.address).map(|found| Target::Data(index(found))))
+        });
+        let exported = exported.collect();
+        functions.shrink();
+        data.shrink();
         Ok(Self {
             machine: binary.machine,
             is_go: binary.is_go,
             made,
             imports,
-            exports: std::mem::take(&mut binary.exports),
-            names,
+            exports,
+            exported,
+            by_name,
             entry: functions.at(binary.entry),
             loaded,
             strings,
@@ -115,8 +145,23 @@ impl Facts {
 
     /// What people call a function: its symbol, or its address.
     pub fn label(&self, function: usize) -> String {
-        let function = &self.functions.0[function];
-        function.name.clone().unwrap_or_else(|| format!("{:#x}", function.start))
+        self.functions.get(function).map_or_else(String::new, |function| match &function.name {
+            Some(name) => name.to_string(),
+            None => format!("{:#x}", function.start),
+        })
+    }
+
+    /// The exports of a name: their indices, in the order of the file.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = usize> {
+        let name_of = |index: u32| &*self.exports[index as usize].name;
+        let first = self.by_name.partition_point(|index| name_of(*index) < name);
+        let found = self.by_name[first..].iter().map(|index| *index as usize);
+        found.take_while(move |index| &*self.exports[*index].name == name)
+    }
+
+    /// Whether one of the file's constants may be this name.
+    pub fn may_spell(&self, name: &str) -> bool {
+        self.strings.binary_search(&hash(name.as_bytes())).is_ok()
     }
 }
 
@@ -125,43 +170,65 @@ pub(crate) fn is_look_up(name: &str) -> bool {
     matches!(name, "dlsym" | "dlvsym")
 }
 
+/// Whether a function calls whatever function its caller's data names: libffi's, by which Python's ctypes, Ruby's Fiddle and
+/// PHP's FFI let scripts call libraries.
+pub(crate) fn is_foreign_call(name: &str) -> bool {
+    matches!(name, "ffi_call" | "ffi_call_go")
+}
+
 fn loaded(binary: &Binary<'_>, functions: &Functions, data: &Data) -> Vec<Target> {
     let mut loaded = BTreeSet::new();
-    loaded.extend(binary.started.iter().filter_map(|address| functions.at(*address)).map(Target::Function));
-    for (at, pointers) in &binary.slots {
-        if binary.section(*at).is_some_and(|section| section.contents == Contents::Started) {
-            loaded.extend(pointers.iter().filter_map(|pointer| match pointer {
-                Pointer::Address(address) => functions.at(*address).map(Target::Function),
-                Pointer::Import(symbol) => Some(Target::Import(*symbol)),
-            }));
+    let function = |address: u64| functions.at(address).map(|found| Target::Function(index(found)));
+    loaded.extend(binary.started.iter().filter_map(|address| function(*address)));
+    for (at, pointer) in binary.slots.iter() {
+        if binary.section(at).is_some_and(|section| section.contents == elf::Contents::Started) {
+            loaded.extend(match pointer {
+                Pointer::Address(address) => function(address),
+                Pointer::Import(symbol) => Some(Target::Import(symbol)),
+            });
         }
     }
-    let unnamed = data.groups.iter().enumerate().filter(|(_, group)| !group.is_named);
-    loaded.extend(unnamed.map(|(index, _)| Target::Data(index)));
-    loaded.extend(binary.resolvers.iter().filter_map(|address| functions.at(*address)).map(Target::Function));
+    loaded.extend(data.unnamed().map(Target::Data));
+    loaded.extend(binary.resolvers.iter().filter_map(|address| function(*address)));
     loaded.into_iter().collect()
 }
 
 /// Constants that could be names of symbols.
-fn strings(binary: &Binary<'_>) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+fn strings(binary: &Binary<'_>) -> Vec<u64> {
+    let mut found = Vec::new();
     let sections = binary.sections.iter();
-    for section in sections.filter(|it| matches!(it.contents, Contents::Constants | Contents::Data)) {
+    for section in sections.filter(|it| matches!(it.contents, elf::Contents::Constants | elf::Contents::Data))
+    {
         for text in section.bytes.split(|byte| *byte == 0) {
             let is_name = text.len() > 1
                 && text.len() < 256
                 && !text[0].is_ascii_digit()
                 && text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
             if is_name {
-                found.insert(String::from_utf8_lossy(text).into_owned());
+                found.push(hash(text));
             }
         }
     }
+    found.sort_unstable();
+    found.dedup();
+    found.shrink_to_fit();
     found
+}
+
+fn hash(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text);
+    hasher.finish()
 }
 
 /// Where control comes from to an address: the function's index, the instruction, and whether it is a call.
 type Caller = (usize, u64, How);
+
+/// The ways that control takes, each with the function that it begins in.
+fn led(functions: &Functions) -> impl Iterator<Item = (usize, Edge)> {
+    let all = (0..functions.len()).flat_map(|index| functions.edges(index).map(move |edge| (index, edge)));
+    all.filter(|(_, edge)| edge.how != How::Names)
+}
 
 /// The search for the numbers of a file's system calls.
 struct Numbers<'a, 'data> {
@@ -169,14 +236,18 @@ struct Numbers<'a, 'data> {
     functions: &'a Functions,
     imports: &'a [Import],
     known: &'a Known,
+    /// Addresses inside of functions that others lead to, sorted.
+    entered: Vec<u64>,
+    /// Of the addresses that were asked about.
     callers: HashMap<u64, Vec<Caller>>,
+    /// Of the functions of libraries that are given a number.
     import_callers: BTreeMap<u32, Vec<Caller>>,
     bodies: HashMap<usize, Rc<Body>>,
     cells: HashMap<u64, Values>,
     /// Values that callers have to tell: where control comes in, the value, the system call.
-    open: VecDeque<(u64, Value, u64)>,
+    open: Vec<(u64, Value, u64)>,
     seen: HashSet<(u64, Value)>,
-    made: Vec<Made>,
+    made: BTreeMap<usize, Made>,
     wrappers: BTreeMap<String, Values>,
     asked: BTreeSet<u32>,
 }
@@ -188,30 +259,39 @@ impl<'a, 'data> Numbers<'a, 'data> {
         imports: &'a [Import],
         known: &'a Known,
     ) -> Self {
-        let mut callers: HashMap<u64, Vec<Caller>> = HashMap::new();
+        let mut entered = Vec::new();
         let mut import_callers: BTreeMap<u32, Vec<Caller>> = BTreeMap::new();
-        for (index, function) in functions.0.iter().enumerate() {
-            for edge in function.edges.iter().filter(|edge| edge.how != How::Names) {
-                let caller = (index, edge.at, edge.how);
-                match (edge.target, edge.to) {
-                    (Target::Import(symbol), _) => import_callers.entry(symbol).or_default().push(caller),
-                    (Target::Function(_), Some(to)) => callers.entry(to).or_default().push(caller),
-                    (Target::Function(_), None) | (Target::Data(_), _) => {}
+        for (index, edge) in led(functions) {
+            match (edge.target, edge.to) {
+                (Target::Import(symbol), _) => {
+                    let import = imports.get(symbol as usize);
+                    if import.is_some_and(|import| known.wrappers.contains_key(&*import.name)) {
+                        import_callers.entry(symbol).or_default().push((index, edge.at, edge.how));
+                    }
                 }
+                (Target::Function(to), Some(address)) => {
+                    if functions.get(to as usize).is_some_and(|function| function.start != address) {
+                        entered.push(address);
+                    }
+                }
+                (Target::Function(_), None) | (Target::Data(_), _) => {}
             }
         }
+        entered.sort_unstable();
+        entered.dedup();
         Self {
             binary,
             functions,
             imports,
             known,
-            callers,
+            entered,
+            callers: HashMap::new(),
             import_callers,
             bodies: HashMap::new(),
             cells: HashMap::new(),
-            open: VecDeque::new(),
+            open: Vec::new(),
             seen: HashSet::new(),
-            made: vec![Made::default(); functions.0.len()],
+            made: BTreeMap::new(),
             wrappers: BTreeMap::new(),
             asked: BTreeSet::new(),
         }
@@ -219,10 +299,13 @@ impl<'a, 'data> Numbers<'a, 'data> {
 
     fn find(&mut self) {
         let number = Place::Register(convention(self.binary.machine).number);
-        for index in 0..self.functions.0.len() {
-            let function = &self.functions.0[index];
-            self.made[index].unknown.extend(&function.old_system_calls);
-            for site in &function.system_calls {
+        let functions = self.functions;
+        for index in 0..functions.len() {
+            let old = functions.old_system_calls.row(index);
+            if !old.is_empty() {
+                self.made(index).unknown.extend(old);
+            }
+            for site in functions.system_calls.row(index) {
                 let body = self.body(index);
                 let values = body.values(number, body.index(*site));
                 self.settle(index, *site, values);
@@ -230,7 +313,7 @@ impl<'a, 'data> Numbers<'a, 'data> {
         }
         for (symbol, callers) in std::mem::take(&mut self.import_callers) {
             let Some(values) =
-                self.imports.get(symbol as usize).and_then(|it| self.known.wrappers.get(&it.name))
+                self.imports.get(symbol as usize).and_then(|it| self.known.wrappers.get(&*it.name))
             else {
                 continue;
             };
@@ -242,32 +325,57 @@ impl<'a, 'data> Numbers<'a, 'data> {
             }
         }
         let mut handed = 0;
-        while let Some((entry, value, site)) = self.open.pop_front() {
-            handed += 1;
-            if handed > HANDED_UP_MAX {
-                self.give_up(entry, site);
-                continue;
-            }
-            for (index, at, how) in self.callers.get(&entry).cloned().unwrap_or_default() {
-                self.ask(index, at, how, &value, site);
+        while !self.open.is_empty() {
+            let round = std::mem::take(&mut self.open);
+            self.find_callers(&round);
+            for (entry, value, site) in round {
+                handed += 1;
+                if handed > HANDED_UP_MAX {
+                    self.give_up(entry, site);
+                    continue;
+                }
+                for (index, at, how) in self.callers.get(&entry).cloned().unwrap_or_default() {
+                    self.ask(index, at, how, &value, site);
+                }
             }
         }
         for export in self.binary.exports.iter().filter(|export| export.is_function) {
             let Some(index) = self.functions.at(export.address) else { continue };
-            if self.made[index].asks.is_none() {
+            if self.made.get(&index).is_none_or(|made| made.asks.is_none()) {
                 continue;
             }
             let values = self.seen.iter().filter(|(entry, _)| *entry == export.address);
             let values: Values = values.map(|(_, value)| value.clone()).collect();
             if !values.is_empty() {
-                self.wrappers.entry(export.name.clone()).or_default().extend(values);
+                self.wrappers.entry(export.name.to_string()).or_default().extend(values);
             }
         }
     }
 
     fn give_up(&mut self, entry: u64, site: u64) {
         if let Some(index) = self.functions.at(entry) {
-            self.made[index].unknown.insert(site);
+            self.made(index).unknown.insert(site);
+        }
+    }
+
+    fn made(&mut self, function: usize) -> &mut Made {
+        self.made.entry(function).or_default()
+    }
+
+    /// Looks for the callers of what is asked about for the first time. All callers of everything are too many to keep.
+    fn find_callers(&mut self, round: &[(u64, Value, u64)]) {
+        let asked = round.iter().map(|(entry, ..)| *entry);
+        let new: HashSet<u64> = asked.filter(|entry| !self.callers.contains_key(entry)).collect();
+        if new.is_empty() {
+            return;
+        }
+        for (index, edge) in led(self.functions) {
+            if let Some(to) = edge.to.filter(|to| new.contains(to)) {
+                self.callers.entry(to).or_default().push((index, edge.at, edge.how));
+            }
+        }
+        for entry in new {
+            self.callers.entry(entry).or_default();
         }
     }
 
@@ -275,13 +383,14 @@ impl<'a, 'data> Numbers<'a, 'data> {
         if let Some(body) = self.bodies.get(&index) {
             return Rc::clone(body);
         }
-        let Function { start, end, tabled, .. } = &self.functions.0[index];
-        let steps = lift(self.binary, *start, *end);
+        let range = self.functions.get(index).map_or((0, 0), |function| (function.start, function.end));
+        let steps = lift(self.binary, range.0, range.1);
         let ends = |symbol: u32| {
-            self.imports.get(symbol as usize).is_some_and(|import| self.known.ends.contains(&import.name))
+            self.imports.get(symbol as usize).is_some_and(|import| self.known.ends.contains(&*import.name))
         };
         let last_calls = self.functions.last_calls(index, ends);
-        let entered = |address| self.callers.contains_key(&address);
+        let entered = |address| self.entered.binary_search(&address).is_ok();
+        let tabled = self.functions.tabled.row(index);
         let body = Rc::new(Body::new(convention(self.binary.machine), steps, &last_calls, entered, tabled));
         self.bodies.insert(index, Rc::clone(&body));
         body
@@ -361,20 +470,20 @@ impl<'a, 'data> Numbers<'a, 'data> {
             (_, Value::Constant(number)) => {
                 // The kernel looks at 32 bits; -1 is what is put there to make no call.
                 let number = u64::from(u32::try_from(number & 0xffff_ffff).expect("32 bits"));
-                self.made[index].calls.entry(number).or_insert(at);
+                self.made(index).calls.entry(number).or_insert(at);
             }
             (Some(entry), _) if value.nesting() <= NESTING_MAX => {
                 if let Some(index) = self.functions.at(entry)
-                    && self.functions.0[index].start == entry
+                    && self.functions.get(index).is_some_and(|function| function.start == entry)
                 {
-                    self.made[index].asks.get_or_insert(site);
+                    self.made(index).asks.get_or_insert(site);
                 }
                 if self.seen.insert((entry, value.clone())) {
-                    self.open.push_back((entry, value, site));
+                    self.open.push((entry, value, site));
                 }
             }
             _ => {
-                self.made[index].unknown.insert(at);
+                self.made(index).unknown.insert(at);
             }
         }
     }
@@ -410,7 +519,7 @@ impl<'a, 'data> Numbers<'a, 'data> {
         let mut values = Values::new();
         match self.binary.section(address).map(|section| section.contents) {
             // What it begins with; what is stored there is added below.
-            Some(Contents::Constants | Contents::Data) if !self.binary.slots.contains_key(&address) => {
+            Some(elf::Contents::Constants | elf::Contents::Data) if !self.binary.slots.holds(address) => {
                 let bytes = self.binary.bytes_at(address).and_then(|bytes| bytes.get(..4));
                 values.extend(bytes.map(|bytes| {
                     let number = u32::from_le_bytes(bytes.try_into().expect("four bytes"));
@@ -423,8 +532,8 @@ impl<'a, 'data> Numbers<'a, 'data> {
             None => {}
         }
         let functions = self.functions;
-        for (index, function) in functions.0.iter().enumerate() {
-            if !function.named.contains(&address) {
+        for index in 0..functions.len() {
+            if functions.named.row(index).binary_search(&address).is_err() {
                 continue;
             }
             let body = self.body(index);

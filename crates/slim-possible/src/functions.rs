@@ -3,7 +3,8 @@
 //! Boundaries come from symbols and unwind records. Code that neither describes is divided where something leads to it.
 
 use crate::code::{At, Event, sweep};
-use crate::elf::{Binary, Contents, Pointer, Unreadable};
+use crate::elf::{Binary, Contents, Name, Pointer, Range, Unreadable};
+use crate::rows::{Rows, index};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries of one table of jumps that are read.
@@ -12,6 +13,9 @@ const TABLE_MAX: usize = 4096;
 /// Ways from function to function that are followed in one file. Real ones have fewer by far; tables that every function of
 /// a file names make them more than memory holds.
 const EDGES_MAX: usize = 4_000_000;
+
+/// Addresses that code names before they are looked through for those that stand there twice: most do.
+const NAMED_AT_FIRST: usize = 64 << 10;
 
 /// Bytes of the longest call.
 const CALL: u64 = 7;
@@ -30,13 +34,14 @@ pub(crate) enum How {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Target {
     /// Index of a function of the same file.
-    Function(usize),
+    Function(u32),
     /// Index of a symbol of the same file's dynamic table.
     Import(u32),
     /// Index of a group of pointers of the same file.
-    Data(usize),
+    Data(u32),
 }
 
+/// A way from one function to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Edge {
     /// The address of the instruction; of the end for what runs on.
@@ -47,103 +52,187 @@ pub(crate) struct Edge {
     pub to: Option<u64>,
 }
 
+/// An edge in few bytes: big files have millions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Packed {
+    /// Bytes from where the function begins.
+    at: u32,
+    how: How,
+    target: Target,
+    /// Bytes from where the target begins.
+    to: u32,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Function {
     pub start: u64,
     pub end: u64,
-    pub name: Option<String>,
+    pub name: Option<Name>,
     /// The next function begins inside of it.
     is_cut: bool,
     /// Whether whoever calls it gets control back.
     pub returns: bool,
     /// One of the linker's stubs: nobody's code.
     pub is_stub: bool,
-    pub edges: Vec<Edge>,
-    /// Instructions that enter the kernel.
-    pub system_calls: Vec<u64>,
-    /// Those that do it the 32-bit way.
-    pub old_system_calls: Vec<u64>,
-    /// Addresses inside that tables of jumps lead to.
-    pub tabled: BTreeSet<u64>,
-    /// Addresses of data that its instructions name.
-    pub named: BTreeSet<u64>,
-    /// Groups of pointers that it names.
-    pub data: Vec<usize>,
+}
+
+/// What one function's instructions say.
+#[derive(Default)]
+struct Built {
+    edges: Vec<Edge>,
+    returns: bool,
+    is_stub: bool,
+    system_calls: Vec<u64>,
+    old_system_calls: Vec<u64>,
+    tabled: BTreeSet<u64>,
+    named: BTreeSet<u64>,
 }
 
 /// All functions of a file, by address.
-pub(crate) struct Functions(pub Vec<Function>);
+#[derive(Default)]
+pub(crate) struct Functions {
+    list: Vec<Function>,
+    edges: Rows<Packed>,
+    /// Instructions that enter the kernel.
+    pub system_calls: Rows<u64>,
+    /// Those that do it the 32-bit way.
+    pub old_system_calls: Rows<u64>,
+    /// Addresses inside that tables of jumps lead to.
+    pub tabled: Rows<u64>,
+    /// Addresses of data that its instructions name.
+    pub named: Rows<u64>,
+    /// Groups of pointers that it names.
+    pub data: Rows<u32>,
+}
 
 impl Functions {
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn get(&self, function: usize) -> Option<&Function> {
+        self.list.get(function)
+    }
+
     /// The index of the function that an address lies in.
     pub fn at(&self, address: u64) -> Option<usize> {
-        let after = self.0.partition_point(|function| function.start <= address);
+        let after = self.list.partition_point(|function| function.start <= address);
         let index = after.checked_sub(1)?;
-        (address < self.0[index].end).then_some(index)
+        (address < self.list[index].end).then_some(index)
+    }
+
+    /// Where a function leads to.
+    pub fn edges(&self, function: usize) -> impl Iterator<Item = Edge> {
+        let start = self.list.get(function).map_or(0, |function| function.start);
+        self.edges.row(function).iter().map(move |edge| {
+            let to = match edge.target {
+                Target::Function(target) => Some(self.list[target as usize].start + u64::from(edge.to)),
+                Target::Import(_) | Target::Data(_) => None,
+            };
+            Edge { at: start + u64::from(edge.at), how: edge.how, target: edge.target, to }
+        })
     }
 
     /// `ends`: whether an import never gives control back.
     ///
     /// # Errors
     /// When there are more ways between them than are followed.
-    pub fn read(binary: &Binary<'_>, ends: impl Fn(u32) -> bool) -> Result<Self, Unreadable> {
-        let mut events = Vec::new();
+    pub fn read(binary: &mut Binary<'_>, ends: impl Fn(u32) -> bool) -> Result<Self, Unreadable> {
+        let ranges = std::mem::take(&mut binary.ranges);
         let mut regions = BTreeMap::new();
         for section in binary.sections.iter().filter(|section| section.holds_code()) {
-            for (start, region) in divide(binary, section.address, section.end()) {
-                sweep(binary, section, start, region.end, &mut events);
-                regions.insert(start, region);
-            }
+            regions.extend(divide(&ranges, section.address, section.end()));
         }
-        events.sort_by_key(|at| at.address);
-        split(binary, &events, &mut regions);
-        let mut functions = Self(
-            regions
-                .into_iter()
-                .map(|(start, region)| Function {
-                    start,
-                    end: region.end,
-                    name: region.name,
-                    is_cut: region.is_cut,
-                    ..Function::default()
-                })
-                .collect(),
-        );
-        let named: BTreeSet<u64> = events
-            .iter()
-            .filter_map(|at| match at.event {
-                Event::Names(address) => Some(address),
-                _ => None,
-            })
-            .collect();
-        let mut edges = 0;
-        for index in 0..functions.0.len() {
-            let (start, end) = (functions.0[index].start, functions.0[index].end);
-            let from = events.partition_point(|at| at.address < start);
-            let to = events.partition_point(|at| at.address < end);
-            let next = events.get(to).filter(|at| at.address == end && at.event == Event::Resumes);
-            let builder = Builder { binary, functions: &functions, named: &named, index };
-            let built = builder.build(&events[from..to], next.is_some());
-            edges += built.edges.len();
-            if edges > EDGES_MAX {
-                return Err(Unreadable::Entangled);
-            }
-            functions.0[index] = built;
-        }
+        drop(ranges);
+        let pieces: Vec<(u64, u64)> = regions.iter().map(|(start, region)| (*start, region.end)).collect();
+        let named = split(binary, &pieces, &mut regions);
+        let mut functions = Self::default();
+        functions.list.extend(regions.into_iter().map(|(start, Region { end, name, is_cut, .. })| {
+            Function { start, end, name, is_cut, ..Function::default() }
+        }));
+        functions.build(binary, &pieces, &named)?;
         functions.find_returning(ends);
         Ok(functions)
+    }
+
+    /// Reads the code once more, now that all functions are known: to keep what the first reading said would take more
+    /// memory than the file does.
+    fn build(&mut self, binary: &Binary<'_>, pieces: &[(u64, u64)], named: &[u64]) -> Result<(), Unreadable> {
+        let (mut events, mut behind) = (Vec::new(), Vec::new());
+        let read_piece = |piece: usize, events: &mut Vec<At>| {
+            events.clear();
+            if let Some((start, end)) = pieces.get(piece) {
+                sweep(binary, *start, *end, events);
+            }
+        };
+        read_piece(0, &mut events);
+        let mut index = 0;
+        for (piece, (_, piece_end)) in pieces.iter().enumerate() {
+            read_piece(piece + 1, &mut behind);
+            while let Some(&Function { start, end, .. }) = self.list.get(index)
+                && start < *piece_end
+            {
+                let from = events.partition_point(|at| at.address < start);
+                let to = events.partition_point(|at| at.address < end);
+                let next = events.get(to).or(behind.first());
+                let resumes = next.is_some_and(|at| at.address == end && at.event == Event::Resumes);
+                let built =
+                    Builder { binary, functions: self, named, index }.build(&events[from..to], resumes);
+                self.add(index, built);
+                if self.edges.entries().len() > EDGES_MAX {
+                    return Err(Unreadable::Entangled);
+                }
+                index += 1;
+            }
+            std::mem::swap(&mut events, &mut behind);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, index: usize, built: Built) {
+        let function = &mut self.list[index];
+        (function.returns, function.is_stub) = (built.returns, built.is_stub);
+        let start = function.start;
+        let edges = built.edges.into_iter().map(|Edge { at, how, target, to }| {
+            let to = match (target, to) {
+                (Target::Function(target), Some(to)) => distance(self.list[target as usize].start, to),
+                _ => 0,
+            };
+            Packed { at: distance(start, at), how, target, to }
+        });
+        self.edges.push(edges);
+        self.system_calls.push(built.system_calls);
+        self.old_system_calls.push(built.old_system_calls);
+        self.tabled.push(built.tabled);
+        self.named.push(built.named);
+    }
+
+    /// Leaves out what only the search for numbers needs: what one function says several times of another.
+    pub fn shrink(&mut self) {
+        (self.tabled, self.named) = (Rows::default(), Rows::default());
+        (self.system_calls, self.old_system_calls) = (Rows::default(), Rows::default());
+        let (mut of, mut seen) = (usize::MAX, BTreeSet::new());
+        self.edges.retain(|row, edge| {
+            if of != row {
+                of = row;
+                seen.clear();
+            }
+            matches!(edge.target, Target::Import(_)) || seen.insert((edge.target, edge.how))
+        });
+        self.data.shrink();
+        self.list.shrink_to_fit();
     }
 
     /// A function that jumps to one that gives control back gives it back.
     fn find_returning(&mut self, ends: impl Fn(u32) -> bool) {
         let mut jumped_from: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut open = Vec::new();
-        for (index, function) in self.0.iter().enumerate() {
+        for (index, function) in self.list.iter().enumerate() {
             let mut returns = function.returns;
-            for edge in function.edges.iter().filter(|edge| edge.how == How::Jumps) {
+            for edge in self.edges.row(index).iter().filter(|edge| edge.how == How::Jumps) {
                 match edge.target {
                     Target::Import(symbol) => returns |= !ends(symbol),
-                    Target::Function(to) => jumped_from.entry(to).or_default().push(index),
+                    Target::Function(to) => jumped_from.entry(to as usize).or_default().push(index),
                     Target::Data(_) => {}
                 }
             }
@@ -154,7 +243,7 @@ impl Functions {
         let mut seen = BTreeSet::new();
         while let Some(index) = open.pop() {
             if seen.insert(index) {
-                self.0[index].returns = true;
+                self.list[index].returns = true;
                 open.extend(jumped_from.get(&index).into_iter().flatten());
             }
         }
@@ -162,12 +251,12 @@ impl Functions {
 
     /// The calls of a function that control does not come back from.
     pub fn last_calls(&self, index: usize, ends: impl Fn(u32) -> bool) -> BTreeSet<u64> {
-        let calls = self.0[index].edges.iter().filter(|edge| edge.how == How::Calls);
+        let calls = self.edges(index).filter(|edge| edge.how == How::Calls);
         let (mut last, mut others) = (BTreeSet::new(), BTreeSet::new());
         for edge in calls {
             let comes_back = match edge.target {
                 Target::Import(symbol) => !ends(symbol),
-                Target::Function(to) => self.0[to].returns,
+                Target::Function(to) => self.list[to as usize].returns,
                 Target::Data(_) => true,
             };
             if comes_back {
@@ -182,7 +271,7 @@ impl Functions {
 
 struct Region {
     end: u64,
-    name: Option<String>,
+    name: Option<Name>,
     /// Nothing says that a function begins here.
     is_gap: bool,
     /// Something begins where it ends that is part of it as well.
@@ -190,11 +279,11 @@ struct Region {
 }
 
 /// Divides a section into what is described as functions, and gaps.
-fn divide(binary: &Binary<'_>, start: u64, end: u64) -> BTreeMap<u64, Region> {
+fn divide(ranges: &BTreeMap<u64, Range>, start: u64, end: u64) -> BTreeMap<u64, Region> {
     let mut regions = BTreeMap::new();
     let gap = |end| Region { end, name: None, is_gap: true, is_cut: false };
     let mut at = start;
-    let mut ranges = binary.ranges.range(start..end).peekable();
+    let mut ranges = ranges.range(start..end).peekable();
     while let Some((first, range)) = ranges.next() {
         if at < *first {
             regions.insert(at, gap(*first));
@@ -213,19 +302,48 @@ fn divide(binary: &Binary<'_>, start: u64, end: u64) -> BTreeMap<u64, Region> {
     regions
 }
 
-/// Divides gaps where something leads into them.
-fn split(binary: &Binary<'_>, events: &[At], regions: &mut BTreeMap<u64, Region>) {
-    let led = events.iter().filter_map(|at| match at.event {
-        Event::Call(to) | Event::Jump(to) | Event::Branch(to) | Event::Names(to) => Some(to),
-        _ => None,
-    });
-    let pointed = binary.slots.values().flatten().filter_map(|pointer| match pointer {
-        Pointer::Address(address) => Some(*address),
-        Pointer::Import(_) => None,
-    });
+/// Divides gaps where something leads into them. Returns the addresses that code names, sorted.
+fn split(binary: &Binary<'_>, pieces: &[(u64, u64)], regions: &mut BTreeMap<u64, Region>) -> Vec<u64> {
+    let gaps: Vec<(u64, u64)> = regions
+        .iter()
+        .filter(|(_, region)| region.is_gap)
+        .map(|(start, region)| (*start, region.end))
+        .collect();
+    let mut most_named = NAMED_AT_FIRST;
+    let is_gap = |address: u64| {
+        let after = gaps.partition_point(|(start, _)| *start <= address);
+        after.checked_sub(1).is_some_and(|index| address < gaps[index].1)
+    };
+    let (mut named, mut led, mut padding, mut events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (start, end) in pieces {
+        events.clear();
+        sweep(binary, *start, *end, &mut events);
+        if events.is_empty() && is_gap(*start) {
+            // Between functions there is padding, which nobody runs.
+            padding.push(*start);
+        }
+        for at in &events {
+            let (Event::Call(to) | Event::Jump(to) | Event::Branch(to) | Event::Names(to)) = at.event else {
+                continue;
+            };
+            if matches!(at.event, Event::Names(_)) && named.last() != Some(&to) {
+                named.push(to);
+            }
+            if named.len() > most_named {
+                sort(&mut named);
+                most_named = named.len() * 2 + NAMED_AT_FIRST;
+            }
+            if is_gap(to) && led.last() != Some(&to) {
+                led.push(to);
+            }
+        }
+    }
+    for start in padding {
+        regions.remove(&start);
+    }
     let exported = binary.exports.iter().filter(|export| export.is_function).map(|export| export.address);
     let others = binary.started.iter().copied().chain([binary.entry]);
-    for target in led.chain(pointed).chain(exported).chain(others) {
+    for target in led.into_iter().chain(binary.slots.addresses()).chain(exported).chain(others) {
         let Some((start, region)) = regions.range_mut(..=target).next_back() else { continue };
         if !region.is_gap || *start == target || target >= region.end {
             continue;
@@ -234,22 +352,35 @@ fn split(binary: &Binary<'_>, events: &[At], regions: &mut BTreeMap<u64, Region>
         (region.end, region.is_cut) = (target, true);
         regions.insert(target, Region { end, name: None, is_gap: true, is_cut });
     }
+    sort(&mut named);
+    named
+}
+
+/// Sorts addresses, each once.
+fn sort(addresses: &mut Vec<u64>) {
+    addresses.sort_unstable();
+    addresses.dedup();
+}
+
+/// Bytes from one address to another of the same file.
+fn distance(from: u64, to: u64) -> u32 {
+    index(usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX))
 }
 
 struct Builder<'a, 'data> {
     binary: &'a Binary<'data>,
     functions: &'a Functions,
-    /// Addresses that some code of the file names.
-    named: &'a BTreeSet<u64>,
+    /// Addresses that some code of the file names, sorted.
+    named: &'a [u64],
     index: usize,
 }
 
 impl Builder<'_, '_> {
     /// `next_is_code`: an instruction, not padding, follows directly.
-    fn build(&self, events: &[At], next_is_code: bool) -> Function {
-        let mut function = self.functions.0[self.index].clone();
-        let is_stub = self.binary.section(function.start).is_some_and(|it| it.contents == Contents::Stubs);
-        function.is_stub = is_stub;
+    fn build(&self, events: &[At], next_is_code: bool) -> Built {
+        let &Function { start, end, is_cut, .. } = &self.functions.list[self.index];
+        let is_stub = self.binary.section(start).is_some_and(|it| it.contents == Contents::Stubs);
+        let mut function = Built { is_stub, ..Built::default() };
         let mut runs_on = !events.is_empty();
         for At { address, event } in events {
             let at = *address;
@@ -258,7 +389,7 @@ impl Builder<'_, '_> {
                 Event::Jump(to) | Event::Branch(to) => self.lead(&mut function, at, How::Jumps, to),
                 Event::CallThrough(word) => self.through(&mut function, at, How::Calls, word),
                 Event::JumpThrough(word) => self.through(&mut function, at, How::Jumps, word),
-                Event::Names(word) if is_stub && self.binary.slots.contains_key(&word) => {
+                Event::Names(word) if is_stub && self.binary.slots.holds(word) => {
                     self.through(&mut function, at, How::Jumps, word);
                 }
                 Event::Names(address) => self.name(&mut function, at, address),
@@ -279,47 +410,47 @@ impl Builder<'_, '_> {
         }
         // A call at the end is one that does not come back; unwind records of clone end where the child begins to run.
         let ends_in_call = events.last().is_some_and(|last| {
-            matches!(last.event, Event::Call(_) | Event::CallThrough(_))
-                && last.address + CALL >= function.end
+            matches!(last.event, Event::Call(_) | Event::CallThrough(_)) && last.address + CALL >= end
         });
         if runs_on
-            && (function.is_cut || (next_is_code && !ends_in_call))
-            && let Some(next) = self.functions.0.get(self.index + 1)
-            && next.start == function.end
+            && (is_cut || (next_is_code && !ends_in_call))
+            && let Some(next) = self.functions.list.get(self.index + 1)
+            && next.start == end
         {
-            let target = Target::Function(self.index + 1);
-            function.edges.push(Edge { at: function.end, how: How::Jumps, target, to: Some(next.start) });
+            let target = Target::Function(index(self.index + 1));
+            function.edges.push(Edge { at: end, how: How::Jumps, target, to: Some(next.start) });
         }
         function.edges.sort_unstable();
         function.edges.dedup();
         function
     }
 
-    fn lead(&self, function: &mut Function, at: u64, how: How, to: u64) {
-        let Some(index) = self.functions.at(to) else { return };
-        if index != self.index || (to == function.start && how == How::Calls) {
-            function.edges.push(Edge { at, how, target: Target::Function(index), to: Some(to) });
+    fn lead(&self, function: &mut Built, at: u64, how: How, to: u64) {
+        let Some(found) = self.functions.at(to) else { return };
+        if found != self.index || (to == self.functions.list[found].start && how == How::Calls) {
+            function.edges.push(Edge { at, how, target: Target::Function(index(found)), to: Some(to) });
         }
     }
 
-    fn through(&self, function: &mut Function, at: u64, how: How, word: u64) {
+    fn through(&self, function: &mut Built, at: u64, how: How, word: u64) {
         function.named.insert(word);
-        for pointer in self.binary.slots.get(&word).into_iter().flatten() {
+        for pointer in self.binary.slots.at(word) {
             match pointer {
-                Pointer::Address(to) => self.lead(function, at, how, *to),
+                Pointer::Address(to) => self.lead(function, at, how, to),
                 Pointer::Import(symbol) => {
-                    function.edges.push(Edge { at, how, target: Target::Import(*symbol), to: None });
+                    function.edges.push(Edge { at, how, target: Target::Import(symbol), to: None });
                 }
             }
         }
     }
 
-    fn name(&self, function: &mut Function, at: u64, address: u64) {
+    fn name(&self, function: &mut Built, at: u64, address: u64) {
         if self.binary.is_code(address) {
-            if address != function.start && self.functions.at(address) == Some(self.index) {
+            let found = self.functions.at(address);
+            if address != self.functions.list[self.index].start && found == Some(self.index) {
                 function.tabled.insert(address);
-            } else if let Some(index) = self.functions.at(address) {
-                let target = Target::Function(index);
+            } else if let Some(found) = found {
+                let target = Target::Function(index(found));
                 function.edges.push(Edge { at, how: How::Names, target, to: Some(address) });
             }
             return;
@@ -331,42 +462,39 @@ impl Builder<'_, '_> {
     }
 
     /// Tables of jumps hold distances from their own beginning, or addresses.
-    fn table(&self, function: &mut Function, at: u64, table: u64) {
+    fn table(&self, function: &mut Built, at: u64, table: u64) {
         let mut targets = BTreeSet::new();
         let Some(section) = self.binary.section(table) else { return };
         // It ends where something else begins.
-        let next = self.named.range(table + 1..).next().copied().unwrap_or(u64::MAX);
+        let next = self.named.partition_point(|address| *address <= table);
+        let next = self.named.get(next).copied().unwrap_or(u64::MAX);
         let end = next.min(section.end());
-        let length = usize::try_from((end - table) / 4).unwrap_or(usize::MAX).min(TABLE_MAX);
-        if table.is_multiple_of(4)
-            && section.contents != Contents::Table
-            && let Some(bytes) = self.binary.bytes_at(table)
-        {
-            for entry in bytes.chunks_exact(4).take(length) {
-                let distance = i32::from_le_bytes(entry.try_into().expect("a chunk of four"));
-                let target = table.wrapping_add_signed(distance.into());
-                if !self.binary.is_code(target) {
-                    break;
-                }
-                targets.insert(target);
-            }
+        if table.is_multiple_of(4) && section.contents != Contents::Table {
+            let end = end.min(table.saturating_add(TABLE_MAX as u64 * 4));
+            self.binary.show(table, end, &mut |bytes| {
+                let distances = bytes.chunks_exact(4).map(|entry| {
+                    let distance = i32::from_le_bytes(entry.try_into().expect("a chunk of four"));
+                    table.wrapping_add_signed(distance.into())
+                });
+                targets.extend(distances.take_while(|target| self.binary.is_code(*target)));
+            });
         }
         for word in (table..end).step_by(8).take(TABLE_MAX) {
-            let Some(pointers) = self.binary.slots.get(&word) else { break };
-            targets.extend(pointers.iter().filter_map(|pointer| match pointer {
-                Pointer::Address(address) => Some(*address),
-                Pointer::Import(_) => None,
-            }));
+            if !self.binary.slots.holds(word) {
+                break;
+            }
+            targets.extend(self.binary.slots.at(word).filter_map(Pointer::address));
         }
         for target in targets {
             match self.functions.at(target) {
-                Some(index) if index == self.index => {
+                Some(found) if found == self.index => {
                     function.tabled.insert(target);
                 }
-                Some(index) => {
-                    let how = if self.functions.0[index].start == target { How::Names } else { How::Jumps };
-                    let target_ = Target::Function(index);
-                    function.edges.push(Edge { at, how, target: target_, to: Some(target) });
+                Some(found) => {
+                    let how =
+                        if self.functions.list[found].start == target { How::Names } else { How::Jumps };
+                    let leads = Target::Function(index(found));
+                    function.edges.push(Edge { at, how, target: leads, to: Some(target) });
                 }
                 None => {}
             }

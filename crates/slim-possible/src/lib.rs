@@ -14,6 +14,7 @@ mod facts;
 mod functions;
 mod machine;
 mod possible;
+mod rows;
 mod scope;
 mod search;
 mod values;

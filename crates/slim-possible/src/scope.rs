@@ -28,34 +28,35 @@ impl Scope {
         self.program.iter().chain(self.opened.values().flatten()).filter(|path| seen.insert(*path)).collect()
     }
 
-    /// Where an import of a file leads: the file, and the address there.
+    /// Where an import of a file leads: the file, and the index of its export.
     pub fn find<'a>(
         &'a self,
         file: &ImagePath,
         import: &Import,
         facts: &BTreeMap<&ImagePath, Facts>,
-    ) -> Vec<(&'a ImagePath, u64)> {
+    ) -> Vec<(&'a ImagePath, usize)> {
         let own = self.opened.values().filter(|files| files.contains(file)).flatten();
         for path in self.program.iter().chain(own) {
             let Some(facts) = facts.get(path) else { continue };
             let found = defined(facts, import);
             if !found.is_empty() {
-                return found.into_iter().map(|address| (path, address)).collect();
+                return found.into_iter().map(|export| (path, export)).collect();
             }
         }
         Vec::new()
     }
 }
 
-/// Addresses that a file has for an import: more than one where no version is asked for.
-fn defined(facts: &Facts, import: &Import) -> Vec<u64> {
-    let exports = facts.names.get(&import.name).into_iter().flatten().map(|index| &facts.exports[*index]);
-    let fits = exports.filter(|export| match (&import.version, &export.version) {
-        (Some(wanted), Some(has)) => wanted == has,
-        // A library without versions has every version.
-        _ => true,
+/// The exports that a file has for an import: more than one where no version is asked for.
+fn defined(facts: &Facts, import: &Import) -> Vec<usize> {
+    let fits = facts.named(&import.name).filter(|export| {
+        match (&import.version, &facts.exports[*export].version) {
+            (Some(wanted), Some(has)) => wanted == has,
+            // A library without versions has every version.
+            _ => true,
+        }
     });
-    fits.map(|export| export.address).collect()
+    fits.collect()
 }
 
 fn breadth_first(start: &ImagePath, needs: &Needs<'_>) -> Vec<ImagePath> {

@@ -1,14 +1,15 @@
 //! From the files' facts to the answer: what each program reaches, over all the files that it loads.
 
-use crate::facts::{Facts, Known, is_look_up};
+use crate::elf::Failed;
+use crate::facts::{Facts, Known, is_foreign_call, is_look_up};
 use crate::functions::{How as Leads, Target};
 use crate::possible::{
     Because, Call, FORMAT_VERSION, FileCalls, Frame, Possible, Program, UnknownCall, Unread, base_name,
 };
+use crate::rows::index;
 use crate::scope::{Needs, Scope};
 use slim_image::{ImagePath, ImageTree, TreeError};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::io::Read as _;
 
 /// Numbers beyond are no system calls of any kernel: what is put there to make none.
 const NUMBERS: u64 = 1024;
@@ -52,15 +53,15 @@ pub fn possible(tree: &dyn ImageTree, kept: &[Kept]) -> Result<Possible, TreeErr
     // Libraries before those that need them: what they say of their functions is needed there.
     let mut known = Known::default();
     for path in libraries_first(kept, &by_path) {
-        let mut bytes = Vec::new();
-        let mut contents = tree.open(path)?;
-        contents.read_to_end(&mut bytes).map_err(|source| TreeError::Read { path: path.clone(), source })?;
-        match Facts::read(&bytes, &known, interpreters.contains(path)) {
+        match Facts::read(&mut *tree.open(path)?, &known, interpreters.contains(path)) {
             Ok(read) => {
                 known.add(&read);
                 facts.insert(path, read);
             }
-            Err(why) => unread.push(Unread { file: path.clone(), why: why.to_string() }),
+            Err(Failed::Io(source)) => return Err(TreeError::Read { path: path.clone(), source }),
+            Err(Failed::Unreadable(why)) => {
+                unread.push(Unread { file: path.clone(), why: why.to_string() });
+            }
         }
     }
     unread.sort();
@@ -110,6 +111,55 @@ type Node = (usize, usize);
 /// A function with more calls than this says nothing of what goes together.
 const TOGETHER_MAX: usize = 24;
 
+/// What leads to each node that was reached, in four bytes a node: there are millions.
+struct Reached {
+    /// Where the nodes of each file begin.
+    begins: Vec<u32>,
+    /// By node: the one that leads there.
+    from: Vec<u32>,
+}
+
+/// Nothing leads there; nothing but the loader does.
+const UNREACHED: u32 = u32::MAX;
+const LOADED: u32 = u32::MAX - 1;
+
+impl Reached {
+    fn new(facts: &[&Facts]) -> Self {
+        let (mut begins, mut nodes) = (Vec::new(), 0);
+        for facts in facts {
+            begins.push(index(nodes));
+            nodes += facts.functions.len() + facts.data.len();
+        }
+        Self { begins, from: vec![UNREACHED; nodes] }
+    }
+
+    fn place(&self, (file, of_file): Node) -> usize {
+        self.begins[file] as usize + of_file
+    }
+
+    /// Notes that a node is reached; false where it was before.
+    fn reach(&mut self, node: Node, from: Option<Node>) -> bool {
+        let from = from.map_or(LOADED, |from| index(self.place(from)));
+        let place = self.place(node);
+        let is_new = self.from[place] == UNREACHED;
+        if is_new {
+            self.from[place] = from;
+        }
+        is_new
+    }
+
+    /// The node that led to one first.
+    fn before(&self, node: Node) -> Option<Node> {
+        let from = self.from[self.place(node)];
+        if from == UNREACHED || from == LOADED {
+            return None;
+        }
+        let file = self.begins.partition_point(|begin| *begin <= from) - 1;
+        // A file without nodes begins where the next one does.
+        Some((file, (from - self.begins[file]) as usize))
+    }
+}
+
 /// The search from one program.
 struct Search<'a> {
     program: &'a ImagePath,
@@ -119,7 +169,7 @@ struct Search<'a> {
     all: &'a BTreeMap<&'a ImagePath, Facts>,
     interpreters: &'a BTreeSet<&'a ImagePath>,
     /// What leads to each function that was reached.
-    from: HashMap<Node, Option<Node>>,
+    reached: Reached,
     order: Vec<Node>,
     open: VecDeque<Node>,
     found: HashMap<(usize, u32), Vec<Node>>,
@@ -141,14 +191,15 @@ impl<'a> Search<'a> {
             .filter_map(|path| all.get_key_value(path))
             .map(|(path, facts)| (*path, facts))
             .collect();
+        let facts: Vec<&Facts> = read.iter().map(|(_, facts)| *facts).collect();
         Self {
             program,
             scope,
             paths: read.iter().map(|(path, _)| *path).collect(),
-            facts: read.iter().map(|(_, facts)| *facts).collect(),
+            reached: Reached::new(&facts),
+            facts,
             all,
             interpreters,
-            from: HashMap::new(),
             order: Vec::new(),
             open: VecDeque::new(),
             found: HashMap::new(),
@@ -170,7 +221,7 @@ impl<'a> Search<'a> {
                 self.lead(file, None, *target, Leads::Names, 0);
             }
             if facts.is_go {
-                for function in 0..facts.functions.0.len() {
+                for function in 0..facts.functions.len() {
                     self.enter((file, function), None, Leads::Jumps);
                 }
             }
@@ -182,7 +233,7 @@ impl<'a> Search<'a> {
                 }
             }
             // The loader and the C library look functions up without importing dlsym.
-            if self.interpreters.contains(path) || facts.names.contains_key("dlsym") {
+            if self.interpreters.contains(path) || facts.named("dlsym").next().is_some() {
                 self.look_up(file, None);
             }
         }
@@ -190,19 +241,19 @@ impl<'a> Search<'a> {
             self.order.push(node);
             let (file, function) = node;
             let facts = self.facts[file];
-            if let Some(group) = function.checked_sub(facts.functions.0.len()) {
-                for target in &facts.data.groups[group].targets {
+            if let Some(group) = function.checked_sub(facts.functions.len()) {
+                for target in facts.data.targets(group) {
                     self.lead(file, Some(node), *target, Leads::Names, 0);
                 }
                 continue;
             }
-            for group in &facts.functions.0[function].data {
+            for group in facts.functions.data.row(function) {
                 self.lead(file, Some(node), Target::Data(*group), Leads::Names, 0);
             }
-            for edge in &facts.functions.0[function].edges {
+            for edge in facts.functions.edges(function) {
                 self.lead(file, Some(node), edge.target, edge.how, edge.at);
             }
-            for address in &facts.made[function].unknown {
+            for address in facts.made.get(&function).into_iter().flat_map(|made| &made.unknown) {
                 self.note_unknown(file, *address);
             }
         }
@@ -212,23 +263,22 @@ impl<'a> Search<'a> {
         let (file, function) = node;
         // Whoever has its address gives it any number.
         if how == Leads::Names
-            && let Some(made) = self.facts[file].made.get(function)
+            && let Some(made) = self.facts[file].made.get(&function)
             && let Some(address) = made.asks
         {
             self.note_unknown(file, address);
         }
-        if let std::collections::hash_map::Entry::Vacant(entry) = self.from.entry(node) {
-            entry.insert(from);
+        if self.reached.reach(node, from) {
             self.open.push_back(node);
         }
     }
 
     fn lead(&mut self, file: usize, from: Option<Node>, target: Target, how: Leads, at: u64) {
         match target {
-            Target::Function(function) => self.enter((file, function), from, how),
-            // Behind the functions come the groups.
-            Target::Data(group) => {
-                self.enter((file, self.facts[file].functions.0.len() + group), from, how);
+            Target::Function(_) | Target::Data(_) => {
+                if let Some(node) = self.node(file, target) {
+                    self.enter(node, from, how);
+                }
             }
             Target::Import(symbol) => {
                 let facts = self.facts[file];
@@ -236,14 +286,26 @@ impl<'a> Search<'a> {
                 if is_look_up(&import.name) {
                     self.look_up(file, from);
                 }
+                if is_foreign_call(&import.name) {
+                    self.note_unknown(file, at);
+                }
                 for node in self.imported(file, symbol) {
-                    let asks = self.facts[node.0].made.get(node.1).is_some_and(|made| made.asks.is_some());
+                    let asks = self.facts[node.0].made.get(&node.1).is_some_and(|made| made.asks.is_some());
                     if asks && how != Leads::Names && !facts.asked.contains(&symbol) {
                         self.note_unknown(file, at);
                     }
                     self.enter(node, from, how);
                 }
             }
+        }
+    }
+
+    /// Behind the functions of a file come its groups.
+    fn node(&self, file: usize, target: Target) -> Option<Node> {
+        match target {
+            Target::Function(function) => Some((file, function as usize)),
+            Target::Data(group) => Some((file, self.facts[file].functions.len() + group as usize)),
+            Target::Import(_) => None,
         }
     }
 
@@ -256,15 +318,13 @@ impl<'a> Search<'a> {
         let import = &self.facts[file].imports[symbol as usize];
         let defined = self.scope.find(path, import, self.all);
         if defined.is_empty() && !import.is_weak && !import.name.is_empty() {
-            self.missing.insert(Frame { file: path.clone(), function: import.name.clone() });
+            self.missing.insert(Frame { file: path.clone(), function: import.name.to_string() });
         }
         let nodes: Vec<Node> = defined
             .into_iter()
-            .filter_map(|(path, address)| {
+            .filter_map(|(path, export)| {
                 let file = self.paths.iter().position(|other| *other == path)?;
-                let facts = self.facts[file];
-                let group = || Some(facts.functions.0.len() + facts.data.at(address)?);
-                Some((file, facts.functions.at(address).or_else(group)?))
+                self.node(file, self.facts[file].exported[export]?)
             })
             .collect();
         self.found.insert((file, symbol), nodes.clone());
@@ -279,7 +339,7 @@ impl<'a> Search<'a> {
         for other in (0..self.facts.len()).filter(|other| *other != file) {
             let facts = self.facts[other];
             for export in facts.exports.iter().filter(|export| export.is_function) {
-                if self.facts[file].strings.contains(&export.name)
+                if self.facts[file].may_spell(&export.name)
                     && let Some(function) = facts.functions.at(export.address)
                 {
                     self.enter((other, function), from, Leads::Names);
@@ -298,12 +358,12 @@ impl<'a> Search<'a> {
     /// The way to a function, shortened: the last function of each file before the way leaves it.
     fn chain(&self, node: Node) -> Vec<Frame> {
         let mut way = vec![node];
-        while let Some(Some(from)) = self.from.get(way.last().expect("never empty")) {
-            way.push(*from);
+        while let Some(from) = self.reached.before(*way.last().expect("never empty")) {
+            way.push(from);
         }
         way.reverse();
         way.retain(|(file, function)| {
-            self.facts[*file].functions.0.get(*function).is_some_and(|function| !function.is_stub)
+            self.facts[*file].functions.get(*function).is_some_and(|function| !function.is_stub)
         });
         let mut chain: Vec<Frame> = Vec::new();
         for (index, (file, function)) in way.iter().enumerate() {
@@ -321,9 +381,11 @@ impl<'a> Search<'a> {
     fn tell_together(&mut self, answer: &mut Answer) {
         for (file, function) in self.order.clone() {
             let facts = self.facts[file];
-            let Some(code) = facts.functions.0.get(function) else { continue };
+            if function >= facts.functions.len() {
+                continue;
+            }
             let mut calls = self.names(file, function);
-            for edge in code.edges.iter().filter(|edge| edge.how != Leads::Names) {
+            for edge in facts.functions.edges(function).filter(|edge| edge.how != Leads::Names) {
                 for (file, callee) in self.called(file, edge.target) {
                     calls.extend(self.names(file, callee));
                 }
@@ -342,11 +404,11 @@ impl<'a> Search<'a> {
             Target::Import(symbol) => self.imported(file, symbol),
             Target::Data(_) => Vec::new(),
             Target::Function(callee) => {
-                let function = &self.facts[file].functions.0[callee];
-                if !function.is_stub {
+                let (functions, callee) = (&self.facts[file].functions, callee as usize);
+                if functions.get(callee).is_none_or(|function| !function.is_stub) {
                     return vec![(file, callee)];
                 }
-                let imports = function.edges.iter().filter_map(|edge| match edge.target {
+                let imports = functions.edges(callee).filter_map(|edge| match edge.target {
                     Target::Import(symbol) => Some(symbol),
                     _ => None,
                 });
@@ -358,7 +420,7 @@ impl<'a> Search<'a> {
     /// The calls that a function itself makes.
     fn names(&self, file: usize, function: usize) -> BTreeSet<&'static str> {
         let facts = self.facts[file];
-        let made = facts.made.get(function).into_iter().flat_map(|made| made.calls.keys());
+        let made = facts.made.get(&function).into_iter().flat_map(|made| made.calls.keys());
         made.filter_map(|number| facts.machine.system_call(*number)).collect()
     }
 
@@ -367,7 +429,7 @@ impl<'a> Search<'a> {
         for node in &self.order {
             let (file, function) = *node;
             let facts = self.facts[file];
-            for number in facts.made.get(function).into_iter().flat_map(|made| made.calls.keys()) {
+            for number in facts.made.get(&function).into_iter().flat_map(|made| made.calls.keys()) {
                 let name = match facts.machine.system_call(*number) {
                     Some(name) => name.to_owned(),
                     None if *number < NUMBERS => format!("#{number}"),

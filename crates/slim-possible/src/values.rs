@@ -80,13 +80,13 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// `last_calls`: calls that do not come back; `entered`: addresses that other functions jump to; `tabled`: addresses that tables of jumps lead to.
+    /// `last_calls`: calls that do not come back; `entered`: addresses that other functions jump to; `tabled`: addresses that tables of jumps lead to, sorted.
     pub fn new(
         convention: &'static Convention,
         steps: Vec<Step>,
         last_calls: &BTreeSet<u64>,
         entered: impl Fn(u64) -> bool,
-        tabled: &BTreeSet<u64>,
+        tabled: &[u64],
     ) -> Self {
         let index: BTreeMap<u64, usize> =
             steps.iter().enumerate().map(|(index, step)| (step.address, index)).collect();
@@ -111,7 +111,7 @@ impl Body {
         let entries = (0..steps.len()).filter(|at| *at == 0 || entered(steps[*at].address)).collect();
         for at in 1..steps.len() {
             let is_new = before[at].is_empty() && !steps[at].is_padding;
-            let is_tabled = tabled.contains(&steps[at].address) || is_new;
+            let is_tabled = tabled.binary_search(&steps[at].address).is_ok() || is_new;
             if is_tabled {
                 before[at].extend(&anywhere);
             }

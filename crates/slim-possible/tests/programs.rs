@@ -134,6 +134,21 @@ fn a_function_whose_address_lies_in_reached_data_is_reached() {
 }
 
 #[test]
+fn who_calls_functions_that_its_data_names_may_do_more_than_is_found() {
+    let foreign = compile("gcc", "void ffi_call(void (*called)(void)) { called(); }", &["-shared", "-fPIC"]);
+    let library = foreign.file.to_str().unwrap();
+    let host = compile("gcc", GETPID, &[]);
+    assert!(analyse(&host.file, &[]).is_complete());
+    // As Python's ctypes, whose functions are named by scripts.
+    let caller = "void ffi_call(void (*)(void)); void call(void (*named)(void)) { ffi_call(named); }";
+    let caller = compile("gcc", caller, &["-shared", "-fPIC", library]);
+    let possible = analyse(&host.file, std::slice::from_ref(&caller.file));
+    let unknown = only(&possible).unknown.first().unwrap();
+    assert_eq!(unknown.file, ImagePath::new(caller.file.to_str().unwrap()));
+    assert!(!possible.is_complete());
+}
+
+#[test]
 fn what_a_function_would_do_that_nothing_calls_does_not_count() {
     let program = compile("gcc", LOCKED, &[]);
     assert_calls(&analyse(&program.file, &[]), &["exit_group"], &["mlockall"]);

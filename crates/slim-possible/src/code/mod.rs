@@ -4,7 +4,7 @@
 mod amd64;
 mod arm64;
 
-use crate::elf::{Binary, Section};
+use crate::elf::Binary;
 use crate::machine::Machine;
 
 /// What an instruction does that other functions may notice.
@@ -42,29 +42,23 @@ pub(crate) struct At {
 }
 
 /// Reads code from its first byte to its last, in order.
-pub(crate) fn sweep(binary: &Binary<'_>, section: &Section<'_>, start: u64, end: u64, events: &mut Vec<At>) {
-    let Some(bytes) = slice(section, start, end) else { return };
-    match binary.machine {
+pub(crate) fn sweep(binary: &Binary<'_>, start: u64, end: u64, events: &mut Vec<At>) {
+    binary.show(start, end, &mut |bytes| match binary.machine {
         Machine::Amd64 => amd64::sweep(bytes, start, binary.is_fixed, events),
         Machine::Arm64 => arm64::sweep(bytes, start, events),
-    }
+    });
 }
 
 /// Reads code in full, for following values.
 pub(crate) fn lift(binary: &Binary<'_>, start: u64, end: u64) -> Vec<Step> {
-    let Some(bytes) = binary.section(start).and_then(|section| slice(section, start, end)) else {
-        return Vec::new();
-    };
-    match binary.machine {
-        Machine::Amd64 => amd64::lift(bytes, start),
-        Machine::Arm64 => arm64::lift(bytes, start),
-    }
-}
-
-fn slice<'data>(section: &Section<'data>, start: u64, end: u64) -> Option<&'data [u8]> {
-    let from = usize::try_from(start.checked_sub(section.address)?).ok()?;
-    let to = usize::try_from(end.min(section.end()).checked_sub(section.address)?).ok()?;
-    section.bytes.get(from..to)
+    let mut steps = Vec::new();
+    binary.show(start, end, &mut |bytes| {
+        steps = match binary.machine {
+            Machine::Amd64 => amd64::lift(bytes, start),
+            Machine::Arm64 => arm64::lift(bytes, start),
+        };
+    });
+    steps
 }
 
 /// A register by its number in instructions.

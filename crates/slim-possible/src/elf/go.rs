@@ -13,10 +13,7 @@ const NAME_MAX: usize = 512;
 
 /// First address, end and name of every function; `None` where Go's linker did not make the file. Empty where the table
 /// has a layout that is not known.
-pub(super) fn functions(
-    file: &File<'_>,
-    sections: &[Section<'_>],
-) -> Option<Vec<(u64, u64, Option<String>)>> {
+pub(super) fn functions(file: &File<'_>, sections: &[Section]) -> Option<Vec<(u64, u64, Option<String>)>> {
     let section =
         [".gopclntab", ".data.rel.ro.gopclntab"].iter().find_map(|name| file.section_by_name(name))?;
     let table = section.data().ok()?;

@@ -3,12 +3,15 @@
 //!
 //! Files come from strangers: one that lies about itself is an error of this file, never a panic.
 
+mod code;
 mod frames;
 mod go;
 mod pointers;
 mod symbols;
 
-pub(crate) use pointers::{Pointer, Slot};
+use code::Pieces;
+pub(crate) use code::{Code, Failed, tables};
+pub(crate) use pointers::{Pointer, Slots};
 pub(crate) use symbols::{Export, Import};
 
 use crate::machine::Machine;
@@ -16,6 +19,10 @@ use object::LittleEndian;
 use object::elf;
 use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _, ProgramHeader as _, SectionHeader as _};
 use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// A symbol's name. Functions, exports and imports have the same ones, and C++ has long ones.
+pub(crate) type Name = Rc<str>;
 
 pub(crate) type File<'data> = ElfFile64<'data, LittleEndian>;
 
@@ -26,6 +33,8 @@ pub(crate) enum Unreadable {
     Machine,
     #[error("its section headers were stripped")]
     NoSections,
+    #[error("it has 4 GB or more")]
+    TooLarge,
     #[error("it is malformed: {0}")]
     Malformed(String),
     #[error("there are more ways between its functions than are followed")]
@@ -56,16 +65,20 @@ pub(crate) enum Contents {
 }
 
 /// A section that is loaded and has bytes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Section<'data> {
+#[derive(Debug)]
+pub(crate) struct Section {
     pub contents: Contents,
     pub address: u64,
-    pub bytes: &'data [u8],
+    /// None of code: [`Binary::show`] has it.
+    pub bytes: Vec<u8>,
+    size: u64,
+    /// Where they lie in the file.
+    offset: u64,
 }
 
-impl Section<'_> {
+impl Section {
     pub fn end(&self) -> u64 {
-        self.address.saturating_add(self.bytes.len() as u64)
+        self.address.saturating_add(self.size)
     }
 
     pub fn holds_code(&self) -> bool {
@@ -77,7 +90,7 @@ impl Section<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
     pub end: u64,
-    pub name: Option<String>,
+    pub name: Option<Name>,
 }
 
 /// One ELF file, taken apart.
@@ -90,11 +103,12 @@ pub(crate) struct Binary<'data> {
     /// Whether Go's linker made it, which leaves out what nothing reaches.
     pub is_go: bool,
     /// By address.
-    pub sections: Vec<Section<'data>>,
+    pub sections: Vec<Section>,
+    code: &'data (dyn Pieces + 'data),
     /// Functions by their first address.
     pub ranges: BTreeMap<u64, Range>,
-    /// Words that hold addresses when the program runs, by where they lie.
-    pub slots: BTreeMap<u64, Vec<Slot>>,
+    /// Words that hold addresses when the program runs.
+    pub slots: Slots,
     pub imports: Vec<Import>,
     pub exports: Vec<Export>,
     /// What runs without being called: DT_INIT and DT_FINI.
@@ -104,15 +118,11 @@ pub(crate) struct Binary<'data> {
 }
 
 impl<'data> Binary<'data> {
-    /// Takes a file apart.
+    /// Takes a file apart. `bytes`: its [tables].
     ///
     /// # Errors
     /// When it is none that we can read.
-    pub fn read(bytes: &'data [u8]) -> Result<Self, Unreadable> {
-        let is_ours = bytes.get(..6).is_some_and(|start| start == b"\x7fELF\x02\x01");
-        if !is_ours {
-            return Err(Unreadable::Machine);
-        }
+    pub fn read(bytes: &[u8], code: &'data (dyn Pieces + 'data)) -> Result<Self, Unreadable> {
         let file = File::parse(bytes)?;
         let header = file.elf_header();
         let machine = match header.e_machine(LittleEndian) {
@@ -120,7 +130,7 @@ impl<'data> Binary<'data> {
             elf::EM_AARCH64 => Machine::Arm64,
             _ => return Err(Unreadable::Machine),
         };
-        let sections = sections(&file, bytes)?;
+        let sections = sections(&file, bytes, code)?;
         if !sections.iter().any(Section::holds_code) {
             return Err(Unreadable::NoSections);
         }
@@ -130,8 +140,9 @@ impl<'data> Binary<'data> {
             entry: header.e_entry(LittleEndian),
             is_go: false,
             sections,
+            code,
             ranges: BTreeMap::new(),
-            slots: BTreeMap::new(),
+            slots: Slots::default(),
             imports: Vec::new(),
             exports: Vec::new(),
             started: started(&file, bytes),
@@ -143,7 +154,7 @@ impl<'data> Binary<'data> {
         if let Some(functions) = go::functions(&file, &binary.sections) {
             binary.is_go = true;
             for (start, end, name) in functions {
-                binary.add_range(start, Some(end), name);
+                binary.add_range(start, Some(end), name.map(Name::from));
             }
         }
         symbols::read(&file, &mut binary)?;
@@ -152,7 +163,7 @@ impl<'data> Binary<'data> {
     }
 
     /// The section that an address lies in.
-    pub fn section(&self, address: u64) -> Option<&Section<'data>> {
+    pub fn section(&self, address: u64) -> Option<&Section> {
         let after = self.sections.partition_point(|section| section.address <= address);
         let section = self.sections.get(after.checked_sub(1)?)?;
         (address < section.end()).then_some(section)
@@ -162,14 +173,25 @@ impl<'data> Binary<'data> {
         self.section(address).is_some_and(Section::holds_code)
     }
 
-    /// The bytes from an address to the end of its section.
-    pub fn bytes_at(&self, address: u64) -> Option<&'data [u8]> {
-        let section = self.section(address)?;
+    /// Shows the bytes from an address to another, as far as its section has them.
+    pub fn show(&self, start: u64, end: u64, show: &mut dyn FnMut(&[u8])) {
+        let Some(section) = self.section(start) else { return };
+        let length = usize::try_from(end.min(section.end()).saturating_sub(start)).unwrap_or(0);
+        if section.holds_code() {
+            self.code.show(section.offset + (start - section.address), length, show);
+        } else if let Some(bytes) = self.bytes_at(start) {
+            show(&bytes[..length.min(bytes.len())]);
+        }
+    }
+
+    /// The bytes from an address to the end of its section; `None` in code.
+    pub fn bytes_at(&self, address: u64) -> Option<&[u8]> {
+        let section = self.section(address).filter(|section| !section.holds_code())?;
         section.bytes.get(usize::try_from(address - section.address).ok()?..)
     }
 
     /// Adds what one source says of a function: a longer range and a name win.
-    fn add_range(&mut self, start: u64, end: Option<u64>, name: Option<String>) {
+    fn add_range(&mut self, start: u64, end: Option<u64>, name: Option<Name>) {
         let Some(section) = self.section(start).filter(|section| section.contents == Contents::Code) else {
             return;
         };
@@ -184,7 +206,7 @@ impl<'data> Binary<'data> {
     }
 }
 
-fn sections<'data>(file: &File<'data>, bytes: &'data [u8]) -> Result<Vec<Section<'data>>, Unreadable> {
+fn sections(file: &File<'_>, bytes: &[u8], code: &dyn Pieces) -> Result<Vec<Section>, Unreadable> {
     let table = file.elf_section_table();
     let mut sections = Vec::new();
     for header in table.iter() {
@@ -214,14 +236,17 @@ fn sections<'data>(file: &File<'data>, bytes: &'data [u8]) -> Result<Vec<Section
         } else {
             Contents::Data
         };
-        let bytes = header.data(LittleEndian, bytes)?;
-        let address = header.sh_addr(LittleEndian);
-        if address.checked_add(bytes.len() as u64).is_none() {
+        // Whether the file has it all.
+        let size = header.data(LittleEndian, bytes)?.len() as u64;
+        let (address, offset) = (header.sh_addr(LittleEndian), header.sh_offset(LittleEndian));
+        if address.checked_add(size).is_none() {
             return Err(Unreadable::Malformed("a section ends beyond the address space".to_owned()));
         }
-        sections.push(Section { contents, address, bytes });
+        let is_code = flags.contains(elf::SHF_EXECINSTR);
+        let bytes = if is_code { Vec::new() } else { code.read(offset, size) };
+        sections.push(Section { contents, address, bytes, size, offset });
     }
-    sections.sort_by_key(|section| (section.address, section.bytes.len()));
+    sections.sort_by_key(|section| (section.address, section.size));
     Ok(sections)
 }
 
