@@ -1,23 +1,18 @@
 //! Commands that run on this machine: those of `--host-exec` while the container is observed, and the user's own tests of
 //! `--verify-cmd` against a slim one.
 //!
-//! Where the engine's machine is another one, a container's ports are brought to this machine's loopback for the time of the
-//! command ([`Forwards`]), so that the same commands work.
+//! Where a container has no address that leads there from this machine, its ports are brought to this machine's loopback for
+//! the time of the command ([`Forwards`]), so that the same commands work.
 
 use crate::error::BuildError;
+use crate::forwards::Forwards;
 use crate::subject::Subject;
 use crate::vantage::Vantage;
-use slim_engine::{ContainerId, ContainerState, Engine};
-use slim_probe::Reach;
+use slim_engine::{ContainerId, Engine};
 use slim_report::ExecReport;
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
-use tokio::task::JoinSet;
 
 /// Kept of a command's output for an error message.
 const OUTPUT_SHOWN: usize = 2000;
@@ -29,18 +24,18 @@ const OUTPUT_SHOWN: usize = 2000;
 /// When it ends with another exit code than 0, or by a signal.
 pub(crate) async fn exec(subject: &Subject<'_>, command: &str) -> Result<ExecReport, BuildError> {
     let state = subject.engine.inspect(&subject.id).await?;
+    let ports = state.ports.iter().map(|port| port.container_port).collect();
+    let forwards = Forwards::of(&subject.vantage, &state, &ports).await?;
     let mut process = Command::new("sh");
-    process.args(["-c", command]).env("SLIM_CONTAINER", subject.id.as_str());
-    if let Some(address) = state.addresses.first() {
-        process.env("SLIM_ADDRESS", address.to_string());
-    }
+    process
+        .args(["-c", command])
+        .env("SLIM_CONTAINER", subject.id.as_str())
+        .env("SLIM_ADDRESS", forwards.address.to_string());
     // Docker publishes under IPv6 and IPv4 at different ports; the one that everybody can reach comes last and stays.
     let (v4, v6): (Vec<_>, Vec<_>) = state.ports.iter().partition(|port| port.host_ip.is_ipv4());
     for port in v6.into_iter().chain(v4) {
         process.env(format!("SLIM_PORT_{}", port.container_port), port.host_port.to_string());
     }
-    let ports = state.ports.iter().map(|port| port.container_port).collect();
-    let forwards = Forwards::of(&subject.vantage, &state, &ports).await?;
     process.envs(forwards.ports.iter().map(|(port, here)| (format!("SLIM_PORT_{port}"), here.to_string())));
     run(process, command).await
 }
@@ -79,84 +74,15 @@ pub(crate) async fn test(
     command: &str,
 ) -> Result<Tested, BuildError> {
     let state = engine.inspect(id).await?;
-    // A container on the host's network has no address of its own.
     let forwards = Forwards::of(vantage, &state, ports).await?;
-    let own = state.addresses.first().filter(|_| forwards.ports.is_empty());
-    let address = own.map_or_else(|| "127.0.0.1".to_owned(), ToString::to_string);
     let at = |port: &u16| forwards.ports.get(port).unwrap_or(port).to_string();
     let mut process = Command::new("sh");
     process
         .args(["-c", command])
         .env("DOCKER_SLIM_CONTAINER", id.as_str())
-        .env("DOCKER_SLIM_HOST", address)
+        .env("DOCKER_SLIM_HOST", forwards.address.to_string())
         .envs(ports.iter().map(|port| (format!("DOCKER_SLIM_PORT_{port}"), at(port))));
     tested(process, command).await
-}
-
-/// Ports of a container on another machine, brought here as long as this lives.
-struct Forwards {
-    /// The container's port → the one on this machine's loopback. Empty where nothing needs to be brought.
-    ports: BTreeMap<u16, u16>,
-    /// One for each; they end with it.
-    _listeners: JoinSet<()>,
-}
-
-impl Forwards {
-    async fn of(
-        vantage: &Vantage,
-        state: &ContainerState,
-        wanted: &BTreeSet<u16>,
-    ) -> Result<Self, BuildError> {
-        let mut forwards = Self { ports: BTreeMap::new(), _listeners: JoinSet::new() };
-        let pid = state.pid.and_then(|pid| i32::try_from(pid).ok());
-        let (Some(reach), Some(pid)) = (vantage.far_reach(), pid) else { return Ok(forwards) };
-        let failed = |error: io::Error| BuildError::Exercise {
-            what: format!("bring the container's ports to this machine: {error}"),
-            hint: None,
-            log: String::new(),
-        };
-        let own = state.addresses.first().copied();
-        for port in wanted {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
-            forwards.ports.insert(*port, listener.local_addr().map_err(failed)?.port());
-            forwards._listeners.spawn(forward(listener, Arc::clone(&reach), pid, own, *port));
-        }
-        Ok(forwards)
-    }
-}
-
-/// Takes connections and carries each into the container's network.
-async fn forward(listener: TcpListener, reach: Arc<dyn Reach>, pid: i32, own: Option<IpAddr>, port: u16) {
-    let mut connections = JoinSet::new();
-    while let Ok((connection, _)) = listener.accept().await {
-        let reach = Arc::clone(&reach);
-        connections.spawn(async move {
-            if let Err(error) = carry(connection, reach.as_ref(), pid, own, port).await {
-                tracing::debug!(%error, port, "a connection into the container ended");
-            }
-        });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn carry(
-    mut connection: TcpStream,
-    reach: &dyn Reach,
-    pid: i32,
-    own: Option<IpAddr>,
-    port: u16,
-) -> io::Result<()> {
-    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    let mut last = io::ErrorKind::AddrNotAvailable.into();
-    for address in own.into_iter().chain(loopback) {
-        match reach.connect(pid, SocketAddr::new(address, port)).await {
-            Ok(mut stream) => {
-                return tokio::io::copy_bidirectional(&mut connection, &mut stream).await.map(drop);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 async fn run(process: Command, command: &str) -> Result<ExecReport, BuildError> {

@@ -13,6 +13,7 @@ mod exercise;
 mod fat;
 mod file_capabilities;
 mod files;
+mod forwards;
 mod host;
 mod image;
 mod inside;

@@ -64,8 +64,9 @@ impl Vantage {
         Target { pid: Some(pid), reach: self.reach(), address, ports }
     }
 
-    /// Who reaches containers' networks in our place.
-    fn reach(&self) -> Option<Arc<dyn Reach>> {
+    /// Who reaches containers' networks in our place; `None` where we do it ourselves.
+    #[must_use]
+    pub fn reach(&self) -> Option<Arc<dyn Reach>> {
         match self {
             Self::Here => None,
             Self::Beside(beside) => Some(Arc::clone(&beside.sidecar) as Arc<dyn Reach>),

@@ -38,10 +38,11 @@ pub use command::{CommandError, ProbeCommand};
 pub use compare::{Aspect, Difference, compare};
 pub use error::ProbeError;
 pub use exec::{ExecDifference, ExecExchange, compare_exec};
+pub use netns::shares_network;
 pub use outcome::{Outcome, PortOutcome, PortState};
 pub use ports::{Listener, Port};
 pub use probe::{Progress, probe};
-pub use reach::{Reach, Reaching, Sockets, Stream, connect_from, sockets_of};
+pub use reach::{Here, Reach, Reaching, Sockets, Stream, connect_from, sockets_of};
 pub use readiness::{Others, wait_listening};
 pub use recording::{
     Body, Content, Exchange, Header, Protocol, Recording, RecordingError, Request, Response, VERSION,

@@ -160,6 +160,15 @@ pub(crate) fn is_of_host(pid: i32) -> io::Result<bool> {
     Ok(OF_THE_MACHINE.into_iter().find_map(|pid| of(pid).ok()) == Some(own))
 }
 
+/// Whether a process has the network that we have.
+///
+/// # Errors
+/// When it may not be looked at, or is gone.
+pub fn shares_network(pid: i32) -> io::Result<bool> {
+    let theirs = fs::metadata(format!("/proc/{pid}/ns/net"))?;
+    Ok(number(&theirs) == number(&fs::metadata("/proc/thread-self/ns/net")?))
+}
+
 /// Does `work` on a thread of its own inside the network of a process.
 pub(crate) fn inside<T: Send>(pid: i32, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {

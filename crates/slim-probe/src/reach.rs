@@ -57,6 +57,35 @@ pub fn connect_from(pid: i32, address: SocketAddr, within: Duration) -> io::Resu
     netns::inside(pid, move || TcpStream::connect_timeout(&address, within))?
 }
 
+/// The networks of processes of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Here;
+
+impl Here {
+    /// How long a connection may take.
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    async fn blocking<T: Send + 'static>(
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    }
+}
+
+impl Reach for Here {
+    fn sockets(&self, pid: i32) -> Reaching<'_, Sockets> {
+        Box::pin(Self::blocking(move || sockets_of(pid)))
+    }
+
+    fn connect(&self, pid: i32, address: SocketAddr) -> Reaching<'_, Box<dyn Stream>> {
+        Box::pin(async move {
+            let connected = Self::blocking(move || connect_from(pid, address, Self::WITHIN)).await?;
+            connected.set_nonblocking(true)?;
+            Ok(Box::new(tokio::net::TcpStream::from_std(connected)?) as Box<dyn Stream>)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
