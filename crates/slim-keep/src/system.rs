@@ -8,7 +8,8 @@ use slim_image::ImagePath;
 /// Small files by the part of the system that reads them.
 const FILES: [(SystemPart, &[&str]); 4] = [
     (SystemPart::Accounts, &["/etc/passwd", "/etc/group"]),
-    (SystemPart::NameService, &["/etc/nsswitch.conf", "/etc/host.conf"]),
+    // gai.conf is read where a host has addresses of two families: never in a container whose engine leaves IPv6 out.
+    (SystemPart::NameService, &["/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"]),
     (SystemPart::Distribution, &["/etc/os-release", "/usr/lib/os-release"]),
     (SystemPart::Loader, &["/etc/ld.so.cache"]),
 ];

@@ -149,13 +149,14 @@ fn the_name_services_can_be_left_out() {
     let tree = MemoryTree::new()
         .file("/etc/nsswitch.conf", 0o644, "x")
         .file("/etc/host.conf", 0o644, "x")
+        .file("/etc/gai.conf", 0o644, "x")
         .file("/lib/libc.so.6", 0o755, "x")
         .file("/lib/libnss_dns.so.2", 0o755, "x");
     let trace = Traced::new().process("/p").open("/lib/libc.so.6");
     let with = |settings: &Settings| paths(&kept_with(&trace, &tree, &Config::default(), settings));
     assert_eq!(
         with(&Settings::default()),
-        ["/etc/host.conf", "/etc/nsswitch.conf", "/lib/libc.so.6", "/lib/libnss_dns.so.2"]
+        ["/etc/gai.conf", "/etc/host.conf", "/etc/nsswitch.conf", "/lib/libc.so.6", "/lib/libnss_dns.so.2"]
     );
     let without = Settings { without_name_services: true, ..Settings::default() };
     assert_eq!(with(&without), ["/lib/libc.so.6"]);
