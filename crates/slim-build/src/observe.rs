@@ -90,6 +90,11 @@ pub async fn observe(
     Ok(Observation { repeated: 1, ..second })
 }
 
+/// The image's layers, as traces name them.
+pub fn layers(source: &SourceImage) -> Vec<String> {
+    source.layer_diff_ids.iter().map(ToString::to_string).collect()
+}
+
 async fn observe_once(
     engine: &dyn Engine,
     observers: &Observers,
@@ -128,7 +133,10 @@ async fn observe_once(
     });
     // The container has ended: nothing that the sensor still has to read goes with it.
     let (trace, removed) = tokio::join!(trace, engine.remove(&subject.id, true));
-    let trace = trace?;
+    let mut trace = trace?;
+    if settings.from_trace.is_none() {
+        trace.layers = layers(source);
+    }
     removed?;
     Ok(Observation { trace: Arc::new(trace), exercised, behaviour, exit_code: Some(exit_code), repeated: 0 })
 }

@@ -192,7 +192,8 @@ async fn inspect(
     };
     let source = fat::find(engine, settings, &stage).await?;
     settings.launch.check_machine(&source.reference, &source.architecture)?;
-    if let Some(trace) = settings.from_trace.as_ref().filter(|trace| trace.image != source.id.to_string()) {
+    let (id, layers) = (source.id.to_string(), observe::layers(&source));
+    if let Some(trace) = settings.from_trace.as_ref().filter(|trace| !trace.is_of(&id, &layers)) {
         return Err(BuildError::Usage(format!(
             "use the trace: it is of the image {}, and {} is {}",
             trace.image, source.reference, source.id

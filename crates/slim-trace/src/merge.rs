@@ -17,7 +17,7 @@ impl Trace {
     /// # Errors
     /// Why not.
     pub fn check_mergeable(&self, other: &Self) -> Result<(), MergeError> {
-        if self.image != other.image {
+        if !self.is_of(&other.image, &other.layers) {
             return Err(MergeError::OtherImage(self.image.clone(), other.image.clone()));
         }
         if self.architecture != other.architecture {
@@ -33,6 +33,9 @@ impl Trace {
     pub fn merge(&self, other: &Self) -> Self {
         let mut merged = self.clone();
         let first = u32::try_from(self.processes.len()).expect("a trace has fewer processes than that");
+        // One image may have several ids: each engine's own.
+        merged.image = (&self.image).max(&other.image).clone();
+        merged.layers = (&self.layers).max(&other.layers).clone();
         merged.kernel = (&self.kernel).max(&other.kernel).clone();
         merged.architecture = (&self.architecture).max(&other.architecture).clone();
         merged.steps.join(&other.steps);
@@ -64,6 +67,22 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn engines_with_other_ids_for_an_image_have_its_layers_in_common() {
+        let with = |id: &str, layers: &[&str]| {
+            let layers = layers.iter().map(|layer| (*layer).to_owned()).collect();
+            Trace { layers, ..Trace::empty(id) }
+        };
+        let (docker, containerd) = (with("sha256:1", &["sha256:a"]), with("sha256:2", &["sha256:a"]));
+        assert_eq!(docker.check_mergeable(&containerd), Ok(()));
+        assert_eq!(docker.merge(&containerd), containerd.merge(&docker));
+        let other = with("sha256:2", &["sha256:b"]);
+        assert!(matches!(docker.check_mergeable(&other), Err(MergeError::OtherImage(..))));
+        // Of older traces nobody knows the layers.
+        assert!(with("sha256:1", &[]).check_mergeable(&with("sha256:2", &[])).is_err());
+        assert!(docker.is_of("sha256:1", &[]) && !docker.is_of("sha256:2", &[]));
+    }
     use crate::TracedPath;
     use crate::trace::{Abi, Access, FileAccess, Phase, Process, SystemCalls};
     use proptest::prelude::*;

@@ -18,8 +18,11 @@ pub const VERSION: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
     pub version: u32,
-    /// The image's config digest, `sha256:…`.
+    /// The image's id, `sha256:…`: its config's digest; its manifest's or index's where the engine keeps images in containerd.
     pub image: String,
+    /// Digests of the image's unpacked layers, the base first: the same in every engine. Empty where nobody noted them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
     /// Kernel release of the machine that watched, as `uname -r`.
     pub kernel: String,
     /// Machine architecture in OCI terms: `amd64`, `arm64`.
@@ -220,12 +223,19 @@ pub struct IoUringOperation {
 }
 
 impl Trace {
+    /// Whether it is of an image, by its id, or by its layers where another engine has another id for the same image.
+    #[must_use]
+    pub fn is_of(&self, id: &str, layers: &[String]) -> bool {
+        self.image == id || (!layers.is_empty() && self.layers == layers)
+    }
+
     /// A trace that saw nothing.
     #[must_use]
     pub fn empty(image: impl Into<String>) -> Self {
         Self {
             version: VERSION,
             image: image.into(),
+            layers: Vec::new(),
             kernel: String::new(),
             architecture: String::new(),
             mounts: Vec::new(),
