@@ -434,16 +434,17 @@ fn an_archive_is_built_without_being_imported_first() {
     let embedded = Embedded::new();
     let archive = embedded.archive("test:1", &web_server());
     // The container has no address; commands of this machine reach its ports as if it had one.
-    let get = |address: &str| {
+    let get = |at: &str| {
         let request = "printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; grep -q hello <&3";
-        format!("bash -c 'exec 3<>/dev/tcp/${address}/8000; {request}'")
+        format!("bash -c 'exec 3<>/dev/tcp/{at}; {request}'")
     };
     embedded
         .run_slim(&[
             "build",
             "--http-probe",
-            &format!("--host-exec={}", get("SLIM_ADDRESS")),
-            &format!("--verify-cmd={}", get("DOCKER_SLIM_HOST")),
+            &format!("--host-exec={}", get("$SLIM_ADDRESS/8000")),
+            &format!("--host-exec={}", get("127.0.0.1/$SLIM_PORT_8000")),
+            &format!("--verify-cmd={}", get("$DOCKER_SLIM_HOST/$DOCKER_SLIM_PORT_8000")),
             "--compression=zstd",
             "--output=oci:out:1",
             archive.to_str().unwrap(),

@@ -21,6 +21,8 @@ pub(crate) struct Forwards {
     pub address: IpAddr,
     /// The container's port → the one at [`Forwards::address`]. Empty where nothing needs to be brought.
     pub ports: BTreeMap<u16, u16>,
+    /// The container's port → the one at 127.0.0.1, of those that are not published on this machine.
+    pub unpublished: BTreeMap<u16, u16>,
     /// One for each; they end with it.
     _listeners: JoinSet<()>,
 }
@@ -44,20 +46,34 @@ impl Forwards {
         let own = state.addresses.first().copied().filter(|_| ways.is_empty());
         // One on the host's network has none.
         let address = own.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let mut forwards = Self { address, ports: BTreeMap::new(), _listeners: JoinSet::new() };
-        if ways.is_empty() {
-            return Ok(forwards);
-        }
-        let (address, listeners) = listen(state.pid.unwrap_or_default(), &ways).await.map_err(|error| {
-            let what = format!("bring the container's ports to this machine: {error}");
-            BuildError::Exercise { what, hint: None, log: String::new() }
-        })?;
-        forwards.address = IpAddr::V4(address);
-        for ((port, way), (here, listener)) in ways.into_iter().zip(listeners) {
-            forwards.ports.insert(port, here);
-            forwards._listeners.spawn(forward(listener, way));
+        let mut forwards = Self {
+            address,
+            ports: BTreeMap::new(),
+            unpublished: BTreeMap::new(),
+            _listeners: JoinSet::new(),
+        };
+        if !ways.is_empty() {
+            forwards.bring(state.pid.unwrap_or_default(), ways).await.map_err(|error| {
+                let what = format!("bring the container's ports to this machine: {error}");
+                BuildError::Exercise { what, hint: None, log: String::new() }
+            })?;
         }
         Ok(forwards)
+    }
+
+    async fn bring(&mut self, pid: u32, ways: Vec<(u16, Way)>) -> io::Result<()> {
+        let (address, listeners) = listen(pid, &ways).await?;
+        self.address = IpAddr::V4(address);
+        for ((port, way), (here, listener)) in ways.into_iter().zip(listeners) {
+            self.ports.insert(port, here);
+            self._listeners.spawn(forward(listener, way.clone()));
+            if matches!(way, Way::Inside { .. }) {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+                self.unpublished.insert(port, listener.local_addr()?.port());
+                self._listeners.spawn(forward(listener, way));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -210,6 +226,23 @@ mod tests {
         assert_eq!(said, "from inside");
         answering.await.unwrap();
         forwarding.abort();
+    }
+
+    #[tokio::test]
+    async fn what_is_published_here_keeps_its_port_and_what_is_not_gets_one() {
+        let mut forwards = Forwards {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ports: BTreeMap::new(),
+            unpublished: BTreeMap::new(),
+            _listeners: JoinSet::new(),
+        };
+        let reach: Arc<dyn Reach> = Arc::new(Here);
+        let inside = Way::Inside { reach, pid: 1, own: None, port: 18_475 };
+        let ways = vec![(18_474, Way::Published("127.0.0.1:9".parse().unwrap())), (18_475, inside)];
+        forwards.bring(78, ways).await.unwrap();
+        assert_eq!(forwards.ports, [(18_474, 18_474), (18_475, 18_475)].into());
+        assert_eq!(forwards.unpublished.keys().collect::<Vec<_>>(), [&18_475]);
+        TcpStream::connect(("127.0.0.1", forwards.unpublished[&18_475])).await.unwrap();
     }
 
     #[tokio::test]

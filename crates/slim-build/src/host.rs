@@ -18,7 +18,7 @@ use tokio::process::Command;
 const OUTPUT_SHOWN: usize = 2000;
 
 /// Runs one command with `sh -c`. It finds the container's id in `SLIM_CONTAINER`, its address in `SLIM_ADDRESS`, and the
-/// host's port of the container's port 8000 in `SLIM_PORT_8000`.
+/// port of 127.0.0.1 that is the container's port 8000 in `SLIM_PORT_8000`.
 ///
 /// # Errors
 /// When it ends with another exit code than 0, or by a signal.
@@ -36,7 +36,8 @@ pub(crate) async fn exec(subject: &Subject<'_>, command: &str) -> Result<ExecRep
     for port in v6.into_iter().chain(v4) {
         process.env(format!("SLIM_PORT_{}", port.container_port), port.host_port.to_string());
     }
-    process.envs(forwards.ports.iter().map(|(port, here)| (format!("SLIM_PORT_{port}"), here.to_string())));
+    let here = forwards.unpublished.iter();
+    process.envs(here.map(|(port, here)| (format!("SLIM_PORT_{port}"), here.to_string())));
     run(process, command).await
 }
 
