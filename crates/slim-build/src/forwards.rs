@@ -46,12 +46,7 @@ impl Forwards {
         let own = state.addresses.first().copied().filter(|_| ways.is_empty());
         // One on the host's network has none.
         let address = own.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let mut forwards = Self {
-            address,
-            ports: BTreeMap::new(),
-            unpublished: BTreeMap::new(),
-            _listeners: JoinSet::new(),
-        };
+        let mut forwards = Self::none(address);
         if !ways.is_empty() {
             forwards.bring(state.pid.unwrap_or_default(), ways).await.map_err(|error| {
                 let what = format!("bring the container's ports to this machine: {error}");
@@ -59,6 +54,12 @@ impl Forwards {
             })?;
         }
         Ok(forwards)
+    }
+
+    /// Nothing needs to be brought: the ports are at that address.
+    fn none(address: IpAddr) -> Self {
+        let (ports, unpublished) = (BTreeMap::new(), BTreeMap::new());
+        Self { address, ports, unpublished, _listeners: JoinSet::new() }
     }
 
     async fn bring(&mut self, pid: u32, ways: Vec<(u16, Way)>) -> io::Result<()> {
@@ -230,12 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_published_here_keeps_its_port_and_what_is_not_gets_one() {
-        let mut forwards = Forwards {
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            ports: BTreeMap::new(),
-            unpublished: BTreeMap::new(),
-            _listeners: JoinSet::new(),
-        };
+        let mut forwards = Forwards::none(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let reach: Arc<dyn Reach> = Arc::new(Here);
         let inside = Way::Inside { reach, pid: 1, own: None, port: 18_475 };
         let ways = vec![(18_474, Way::Published("127.0.0.1:9".parse().unwrap())), (18_475, inside)];

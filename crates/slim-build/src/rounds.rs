@@ -1,4 +1,4 @@
-//! Slim images, one after the other, until one does what the fat one does: keep-set → policy → image → verdict, and from
+//! Slim images, one after the other, until one does what the fat one does: keep-set → image and policy → verdict, and from
 //! what the verdict's run missed a larger keep-set and policy. The last one's run contract is found then. The fat image
 //! itself goes the same way where it is to stay as it is: then only the policy grows.
 //!

@@ -11,6 +11,7 @@ use crate::settings::Target;
 use crate::sock_diag;
 use nix::sched::{CloneFlags, setns};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File};
 use std::future::Future;
 use std::io;
@@ -139,7 +140,7 @@ impl Network {
 
 fn enter_namespace(pid: i32) -> io::Result<View> {
     let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
-    if number(&namespace.metadata()?) == number(&fs::metadata("/proc/thread-self/ns/net")?) {
+    if number(&namespace.metadata()?) == number_of("thread-self")? {
         return Ok(View::Shared);
     }
     setns(&namespace, CloneFlags::CLONE_NEWNET)?;
@@ -151,13 +152,17 @@ fn number(namespace: &fs::Metadata) -> (u64, u64) {
     (namespace.dev(), namespace.ino())
 }
 
+/// Which namespace a process is in, by its name below /proc.
+fn number_of(process: impl fmt::Display) -> io::Result<(u64, u64)> {
+    fs::metadata(format!("/proc/{process}/ns/net")).map(|namespace| number(&namespace))
+}
+
 /// Whether a process has the network of the machine itself.
 pub(crate) fn is_of_host(pid: i32) -> io::Result<bool> {
     /// init, which some machines let nobody look at, and kthreadd, which has the first namespace of each kind.
     const OF_THE_MACHINE: [i32; 2] = [1, 2];
-    let of = |pid: i32| fs::metadata(format!("/proc/{pid}/ns/net")).map(|namespace| number(&namespace));
-    let own = of(pid)?;
-    Ok(OF_THE_MACHINE.into_iter().find_map(|pid| of(pid).ok()) == Some(own))
+    let own = number_of(pid)?;
+    Ok(OF_THE_MACHINE.into_iter().find_map(|pid| number_of(pid).ok()) == Some(own))
 }
 
 /// Whether a process has the network that we have.
@@ -165,8 +170,7 @@ pub(crate) fn is_of_host(pid: i32) -> io::Result<bool> {
 /// # Errors
 /// When it may not be looked at, or is gone.
 pub fn shares_network(pid: i32) -> io::Result<bool> {
-    let theirs = fs::metadata(format!("/proc/{pid}/ns/net"))?;
-    Ok(number(&theirs) == number(&fs::metadata("/proc/thread-self/ns/net")?))
+    Ok(number_of(pid)? == number_of("thread-self")?)
 }
 
 /// Does `work` on a thread of its own inside the network of a process.
