@@ -13,6 +13,7 @@ mod pieces;
 mod plan;
 pub mod server;
 mod transfer;
+mod wanted;
 
 pub use artifact::{Artifact, ArtifactFile, attach, attached, attached_in_layout};
 pub use client::{Client, ClientSettings, Retry};

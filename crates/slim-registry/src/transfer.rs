@@ -5,6 +5,7 @@ use crate::error::RegistryError;
 use crate::name::RepositoryName;
 use crate::partial;
 use crate::plan::{Origin, Plan, Platforms};
+use crate::wanted::{Together, Wanted};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use slim_image::manifest::{MANIFEST_LIMIT, annotation};
@@ -176,15 +177,20 @@ async fn keep_plan(
     layout: &Layout,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), RegistryError> {
-    stream::iter(&plan.blobs)
-        .map(Ok)
-        .try_for_each_concurrent(client.settings().parallel.get(), |blob| async move {
+    let together = Together::new();
+    let parts = plan.blobs.iter().map(|blob| {
+        let wanted = together.wanted();
+        async move {
             match origin {
-                Origin::Repository(repository) => partial::fetch(repository, layout, blob, &**progress).await,
-                Origin::Layout(from) => take_over(from, layout, blob, &**progress).await,
+                Origin::Repository(repository) => {
+                    partial::fetch(repository, layout, blob, wanted, &**progress).await
+                }
+                Origin::Layout(from) => take_over(from, layout, blob, wanted, &**progress).await,
             }
-        })
-        .await?;
+        }
+    });
+    let parts = parts.collect();
+    together.each(parts, client.settings().parallel.get()).await?;
     for fetched in plan.manifests.iter().chain(&plan.referrers) {
         layout.put_blob(&fetched.descriptor.media_type, &fetched.bytes)?;
     }
@@ -196,6 +202,7 @@ async fn take_over(
     from: &Layout,
     to: &Layout,
     blob: &Descriptor,
+    while_wanted: Wanted,
     progress: &dyn Progress,
 ) -> Result<(), RegistryError> {
     if to.has_blob(&blob.digest, blob.size) {
@@ -205,7 +212,7 @@ async fn take_over(
     progress.tell(Event::Began { blob, already: 0 });
     let (from, to, wanted) = (from.clone(), to.clone(), blob.clone());
     let copied = tokio::task::spawn_blocking(move || {
-        let mut reader = from.open_blob(&wanted)?;
+        let mut reader = while_wanted.read(from.open_blob(&wanted)?);
         let mut writer = to.begin_blob()?;
         let path = to.blob_path(&wanted.digest);
         std::io::copy(&mut reader, &mut writer).map_err(RegistryError::file("write", path))?;

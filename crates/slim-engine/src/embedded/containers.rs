@@ -47,16 +47,17 @@ impl EmbeddedEngine {
         }
     }
 
+    /// How a container is doing. Its keeper is one that lived when we looked: running is nothing that nobody held.
     pub(super) fn state(&self, id: &ContainerId, action: &str) -> Result<(Folder, Record, State)> {
         let (folder, record) = self.known(id, action)?;
         let mut state = folder.state().map_err(|error| refused(action, id, &error))?;
-        state.keeper = keeper_of(&folder);
+        state.keeper = living_keeper(&folder);
         // A keeper that was killed tells no end.
-        if state.status == Status::Running && state.living_keeper().is_none() {
+        if state.status == Status::Running && state.keeper.is_none() {
             // It may have told one since the first look, and the container may run again.
             state = folder.state().map_err(|error| refused(action, id, &error))?;
-            state.keeper = keeper_of(&folder);
-            if state.status == Status::Running && state.living_keeper().is_none() {
+            state.keeper = living_keeper(&folder);
+            if state.status == Status::Running && state.keeper.is_none() {
                 if let Err(error) = end_unheld(&state) {
                     tracing::warn!("container {} runs on with nobody to hold it: {error}", id.short());
                 }
@@ -202,7 +203,7 @@ impl EmbeddedEngine {
     /// Kills a container; its lock, once nobody runs it any more: one that is just being started has no keeper yet that
     /// could be seen.
     fn end(&self, id: &ContainerId, folder: &Folder) -> io::Result<Option<File>> {
-        let Some(keeper) = keeper_of(folder).filter(Process::lives) else {
+        let Some(keeper) = living_keeper(folder) else {
             return match keeper::lock(folder) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(None),
                 locked => locked.map(Some),
@@ -224,7 +225,7 @@ impl EmbeddedEngine {
         // Containers that were to remove themselves, and whose keeper was killed before it could.
         let orphans = self.store.containers().unwrap_or_default().into_iter().filter(|(folder, record)| {
             let state = folder.state().is_ok_and(|state| state.status != Status::Created);
-            record.removes_itself && state && !keeper_of(folder).is_some_and(|keeper| keeper.lives())
+            record.removes_itself && state && living_keeper(folder).is_none()
         });
         for (_, record) in orphans {
             if let Err(error) = self.throw_half_away(&ContainerId::new(record.id)) {
@@ -299,8 +300,10 @@ pub(super) fn end_unheld(state: &State) -> io::Result<()> {
     state.living_program().map_or(Ok(()), kill)
 }
 
-pub(super) fn keeper_of(folder: &Folder) -> Option<Process> {
-    serde_json::from_slice::<Option<Process>>(&fs::read(folder.join("keeper.json")).ok()?).ok()?
+/// The process that holds the container, or makes it or clears away after it just now.
+pub(super) fn living_keeper(folder: &Folder) -> Option<Process> {
+    let told = fs::read(folder.join("keeper.json")).ok()?;
+    serde_json::from_slice::<Option<Process>>(&told).ok()?.filter(Process::lives)
 }
 
 fn published(state: &State) -> Vec<PublishedPort> {

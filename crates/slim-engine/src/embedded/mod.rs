@@ -220,7 +220,7 @@ impl Engine for EmbeddedEngine {
         loop {
             let own = id.clone();
             let state = self.blocking(move |this| Ok(this.state(&own, "wait for")?.2)).await?;
-            let Some(keeper) = state.living_keeper() else { return Ok(state.exit_code) };
+            let Some(keeper) = state.keeper else { return Ok(state.exit_code) };
             let failed = |error: io::Error| refused("wait for", id, &error);
             let Some(handle) = handle_of(keeper).map_err(failed)? else { continue };
             until_over(handle).await.map_err(failed)?;

@@ -141,6 +141,8 @@ impl RecordedPort {
 pub(super) struct State {
     pub version: u32,
     pub status: Status,
+    /// The one that lived when somebody looked; never written.
+    #[serde(skip)]
     pub keeper: Option<Process>,
     pub program: Option<Process>,
     pub exit_code: i64,
@@ -175,11 +177,6 @@ impl State {
             ports: Vec::new(),
             addresses: Vec::new(),
         }
-    }
-
-    /// The keeper, while it lives.
-    pub(super) fn living_keeper(&self) -> Option<Process> {
-        self.keeper.filter(Process::lives)
     }
 
     /// The program, while it lives and the container counts as running.

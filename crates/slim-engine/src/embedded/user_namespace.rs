@@ -5,8 +5,8 @@
 //! such a range there is one id, root's. While containers run, all of the user's programs are in the namespace that these
 //! are in: only from there may they be joined, and signals be sent to those of their programs that are other users.
 
-use super::containers::keeper_of;
-use super::record::{Folder, Process};
+use super::containers::living_keeper;
+use super::record::Folder;
 use nix::sched::{CloneFlags, setns, unshare};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -52,8 +52,8 @@ fn joined(store: &Path) -> bool {
 /// The keepers of the containers that run in the store. (Programs may be in a namespace that they made themselves.)
 fn running(store: &Path) -> Vec<u32> {
     let Ok(folders) = fs::read_dir(store.join("containers")) else { return Vec::new() };
-    let keepers = folders.flatten().filter_map(|folder| keeper_of(&Folder::new(folder.path())));
-    keepers.filter(Process::lives).map(|keeper| keeper.pid).collect()
+    let keepers = folders.flatten().filter_map(|folder| living_keeper(&Folder::new(folder.path())));
+    keepers.map(|keeper| keeper.pid).collect()
 }
 
 fn entered() -> io::Result<()> {
@@ -135,7 +135,7 @@ pub(super) fn keeps_groups() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::write;
+    use super::super::record::{Process, write};
     use super::*;
 
     #[test]
