@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -64,7 +64,9 @@ pub fn sweep(parent: &Path) {
 }
 
 fn remove_unheld(folder: &Path) -> io::Result<()> {
-    let lock = match OpenOptions::new().write(true).open(folder.join(LOCK)) {
+    // The parent may be everybody's: a pipe would hold us up, a link would lead elsewhere.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let lock = match OpenOptions::new().write(true).custom_flags(flags).open(folder.join(LOCK)) {
         // One that is being made, or that has just gone.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
@@ -104,5 +106,22 @@ mod tests {
         let path = held.path().to_owned();
         drop(held);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_strangers_folder_neither_holds_us_up_nor_leads_us_elsewhere() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let folder = parent.path().join(format!("{PREFIX}{name}"));
+            fs::create_dir(&folder).unwrap();
+            folder.join(LOCK)
+        };
+        let (pipe, link) = (folder("pipe"), folder("link"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        let elsewhere = parent.path().join("elsewhere");
+        fs::write(&elsewhere, "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        sweep(parent.path());
+        assert!(fs::symlink_metadata(&pipe).is_ok() && fs::symlink_metadata(&link).is_ok());
     }
 }
