@@ -129,4 +129,18 @@ mod tests {
         assert_eq!(forward, backward);
         assert_eq!(forward.len(), 5);
     }
+
+    #[test]
+    fn of_a_library_all_users_are_known() {
+        let mut because = BTreeSet::new();
+        for number in 0..50 {
+            let by = ImagePath::new(format!("/usr/bin/{number}"));
+            add_reason(&mut because, Reason::NeededLibrary { by, soname: "libc.so.6".to_owned() });
+            add_reason(
+                &mut because,
+                Reason::ElfInterpreter { of: ImagePath::new(format!("/usr/bin/{number}")) },
+            );
+        }
+        assert_eq!(because.len(), 100, "what a program can do is found by what it loads");
+    }
 }

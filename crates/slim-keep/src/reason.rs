@@ -166,12 +166,14 @@ impl Reason {
         Some(path)
     }
 
-    /// How many reasons of this kind a path keeps; more of them say nothing new.
+    /// How many reasons of this kind a path keeps; more of them say nothing new. Who needs a library or a loader is kept whole:
+    /// by that it is known what each program loads.
     pub(crate) fn most_of_kind(&self) -> usize {
         match self {
             Self::Traced { .. } => 8,
             Self::OnTheWay { .. } | Self::SymlinkOnTheWay { .. } => 2,
             Self::ParentOf { .. } => 1,
+            Self::NeededLibrary { .. } | Self::ElfInterpreter { .. } => usize::MAX,
             _ => 4,
         }
     }

@@ -15,6 +15,9 @@ use std::path::Path;
 /// The files cannot be read, or have another version.
 const UNREADABLE: u8 = 4;
 
+/// How many further reasons a person reads; libraries have one for each program that needs them.
+const MOST_ALSO: usize = 12;
+
 /// Answers out of the files that the last build left; needs no engine.
 pub fn run(global: &GlobalArguments, arguments: &ExplainArguments) -> Result<(), Failure> {
     let settings = settings::explain(global, arguments)?;
@@ -81,7 +84,10 @@ fn told(explained: &Explained) -> String {
                 let arrow = if number == 0 { String::new() } else { format!("← {}: ", step.path) };
                 lines.push(format!("  {arrow}{}", step.told));
             }
-            lines.extend(also.iter().map(|reason| format!("  also: {reason}")));
+            lines.extend(also.iter().take(MOST_ALSO).map(|reason| format!("  also: {reason}")));
+            if let Some(more) = also.len().checked_sub(MOST_ALSO).filter(|more| *more > 0) {
+                lines.push(format!("  and {} (keep.json has all)", counted(more, "more reason")));
+            }
             if *removed_below > 0 {
                 lines.push(format!("  {}", below(*removed_below, *removed_bytes_below)));
             }
@@ -209,6 +215,17 @@ mod tests {
         /ap: the fat image has no such path
           it has /app
         ");
+    }
+
+    #[test]
+    fn of_many_reasons_a_person_reads_some_and_how_many_there_are() {
+        let mut recorded = recorded();
+        let reasons = (0..20).map(|number| Reason::Shebang { of: format!("/{number}").as_str().into() });
+        let app = recorded.keep.entries.get_mut(&b"/app"[..]).unwrap();
+        app.because.extend(reasons);
+        let text = told(&recorded.explain(b"/app", &recorded.tree()));
+        assert_eq!(text.matches("  also: ").count(), MOST_ALSO);
+        assert!(text.ends_with("  and 8 more reasons (keep.json has all)"), "{text}");
     }
 
     #[test]
