@@ -219,6 +219,9 @@ fn with_helpers() -> (Trace, Inputs) {
     trace.files = vec![
         access(2, "/data", &[Access::ChangeAttributes]),
         access(3, "/var/log/server.log", &[Access::Open, Access::Append, Access::Create]),
+        // An exec is seen of the process that it was before.
+        access(1, "/bin/chown", &[Access::Execute]),
+        access(4, "/usr/sbin/send mail", &[Access::Execute]),
         access(5, "/var/spool/mail/1", &[Access::Open, Access::Write, Access::Create]),
         access(5, "/etc/mail.conf", &[Access::Open]),
     ];

@@ -57,18 +57,13 @@ fn profile_name(path: &ImagePath, taken: &BTreeMap<ImagePath, String>) -> String
 /// The helpers with needs of their own, by the path that is exec'ed, each with its processes and all that they ran.
 fn helpers(trace: &Trace, inputs: &Inputs) -> BTreeMap<ImagePath, BTreeSet<ProcessId>> {
     let mut found = runs(trace, inputs);
-    // What one helper alone does others may need once that one is ruled out: until nothing changes.
+    // Those that have no profile of their own run under the main one, which may do what they need: until nothing changes.
     loop {
+        let apart: BTreeSet<ProcessId> = found.values().flatten().copied().collect();
+        let others = (0..).zip(&trace.processes).map(|(id, _)| ProcessId(id));
+        let others = Needs::of(trace, inputs, &others.filter(|process| !apart.contains(process)).collect());
         let before = found.len();
-        let paths: Vec<ImagePath> = found.keys().cloned().collect();
-        for path in paths {
-            let own = found[&path].clone();
-            let others = (0..).zip(&trace.processes).map(|(id, _)| ProcessId(id));
-            let others = others.filter(|process| !own.contains(process)).collect();
-            if !Needs::of(trace, inputs, &own).differ_from(&Needs::of(trace, inputs, &others)) {
-                found.remove(&path);
-            }
-        }
+        found.retain(|_, own| Needs::of(trace, inputs, own).differ_from(&others));
         if found.len() == before {
             return found;
         }
@@ -78,8 +73,27 @@ fn helpers(trace: &Trace, inputs: &Inputs) -> BTreeMap<ImagePath, BTreeSet<Proce
 /// Every program that is run beside the main ones and never is one of those: the path that is exec'ed, and who runs there.
 fn runs(trace: &Trace, inputs: &Inputs) -> BTreeMap<ImagePath, BTreeSet<ProcessId>> {
     let line = line(trace);
-    let mut main: BTreeSet<ProcessId> = BTreeSet::new();
     let mut of_main: BTreeSet<ImagePath> = BTreeSet::new();
+    // What is a main program at last was none at first, perhaps: until nothing changes.
+    loop {
+        let before = of_main.len();
+        let mut helpers = runs_beside(&mut of_main, &line, trace, inputs);
+        if of_main.len() == before {
+            helpers.retain(|path, _| matches!(inputs.paths.get(path), Some(KeptKind::File { .. })));
+            return helpers;
+        }
+    }
+}
+
+/// `of_main`: the main programs as far as they are known, those that turn up are added. One that a main program starts beside
+/// itself is main, too, and what it runs is a helper: the shell of system(3), most of all.
+fn runs_beside(
+    of_main: &mut BTreeSet<ImagePath>,
+    line: &BTreeSet<ProcessId>,
+    trace: &Trace,
+    inputs: &Inputs,
+) -> BTreeMap<ImagePath, BTreeSet<ProcessId>> {
+    let mut main: BTreeSet<ProcessId> = BTreeSet::new();
     let mut helpers: BTreeMap<ImagePath, BTreeSet<ProcessId>> = BTreeMap::new();
     // To whose tree a process belongs.
     let mut belongs: BTreeMap<ProcessId, ImagePath> = BTreeMap::new();
@@ -95,7 +109,7 @@ fn runs(trace: &Trace, inputs: &Inputs) -> BTreeMap<ImagePath, BTreeSet<ProcessI
         let is_helper =
             |parent: &ProcessId| main.contains(parent) && !line.contains(&id) && !is_copy(trace, *parent, id);
         match path {
-            Some(path) if parent.as_ref().is_some_and(is_helper) => {
+            Some(path) if parent.as_ref().is_some_and(is_helper) && !of_main.contains(&path) => {
                 helpers.entry(path.clone()).or_default().insert(id);
                 belongs.insert(id, path);
             }
@@ -105,9 +119,6 @@ fn runs(trace: &Trace, inputs: &Inputs) -> BTreeMap<ImagePath, BTreeSet<ProcessI
             }
         }
     }
-    helpers.retain(|path, _| {
-        !of_main.contains(path) && matches!(inputs.paths.get(path), Some(KeptKind::File { .. }))
-    });
     helpers
 }
 

@@ -100,6 +100,31 @@ fn under_no_new_privileges_all_run_under_one_profile() {
     assert_eq!(told(&trace(), &inputs).len(), 1);
 }
 
+/// popen(3) and system(3): the shell that the server has started is the one that it came from.
+#[test]
+fn what_a_main_shell_runs_for_a_program_is_that_programs_helper() {
+    let mut trace = trace();
+    let first = u32::try_from(trace.processes.len()).unwrap();
+    trace
+        .processes
+        .push(Process { argv: vec!["sh".to_owned(), "-c".to_owned()], ..process(Some(6), "/bin/sh") });
+    trace.processes.push(process(Some(first), "/bin/date"));
+    trace.files.push(access(first + 1, "/var/cache/date", &[Access::Create]));
+    let told = told(&trace, &inputs());
+    // The one of the beginning as well: it is the same program.
+    assert!(told.contains(&("app//date".to_owned(), vec![4, first + 1])), "{told:?}");
+}
+
+#[test]
+fn two_helpers_with_needs_that_the_main_program_has_not_are_both_apart() {
+    let mut trace = trace();
+    for helper in [4, 8] {
+        trace.files.push(access(helper, "/var/cache/both", &[Access::Create]));
+    }
+    let names: Vec<String> = told(&trace, &inputs()).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["app", "app//chown", "app//convert", "app//date"]);
+}
+
 /// A busybox is shell and helper in one file: the kernel could not tell its execs apart.
 #[test]
 fn a_program_that_is_a_main_one_as_well_is_not_apart() {

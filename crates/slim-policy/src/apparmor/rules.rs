@@ -73,6 +73,12 @@ pub(crate) fn file_rules(scope: &Scope<'_>) -> BTreeMap<Pattern, Permissions> {
     }
     rules.add_made();
     rules.add_kept(scope.is_main());
+    // Whoever is about to exec one was seen to run it: the exec leads into another profile, and a path cannot have two ways.
+    for helper in scope.helpers.keys() {
+        if let Some(permissions) = rules.rules.get_mut(&Pattern::exact(helper)) {
+            permissions.run = false;
+        }
+    }
     rules.rules
 }
 
