@@ -56,7 +56,7 @@ corpus: prepare docker-slim
 qemu: docker-slim
 	@scripts/prepare-machine --qemu
 	@scripts/start-docker
-	@scripts/sample-image redis nginx go python node
+	@scripts/sample-image redis nginx go python node torture
 	@scripts/test-qemu
 
 fuzz:

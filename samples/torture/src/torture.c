@@ -184,6 +184,7 @@ static bool plugins_by_listing(void) {
 }
 static bool script_by_its_first_line(void) { return says("script", "bash child\n"); }
 static bool script_by_env(void) { return says("torture-env-script", "the second line\n"); }
+static bool helper_with_needs_of_its_own(void) { return says("torture-diary", "noted\n"); }
 static bool own_program(void) {
     char path[256] = "";
     return readlink("/proc/self/exe", path, sizeof path - 1) > 0 && strcmp(path, "/usr/local/bin/torture") == 0;
@@ -230,6 +231,7 @@ static const struct {
     {"volume-writable", volume_is_writable}, {"empty-variable", empty_variable}, {"spaced-variable", spaced_variable},
     {"shell-form-entrypoint", is_process_one}, {"lazily-loaded", lazily_loaded}, {"plugins-by-listing", plugins_by_listing},
     {"script", script_by_its_first_line}, {"script-by-env", script_by_env}, {"own-program", own_program},
+    {"helper-with-own-needs", helper_with_needs_of_its_own},
     {"started-by-descriptor", started_by_descriptor}, {"local-time", local_time}, {"secret-stays-out", secret_stays_out},
 };
 
