@@ -1,12 +1,14 @@
-//! Which file's symbol an import means, as the loader finds it: the first file of the program's scope, breadth first,
-//! that defines the name in the version asked for (ld.so(8), glibc's `elf/dl-lookup.c`).
+//! Which files' symbols an import may mean. The loader takes the first file of the program's scope, breadth first, that
+//! defines the name in the version asked for (ld.so(8), glibc's `elf/dl-lookup.c`). Which one is first is not known here:
+//! of a library there may be variants for other processors, LD_PRELOAD puts one before all, and what was opened at run time
+//! may be in everybody's scope. So all that define it count.
 
 use crate::elf::Import;
 use crate::facts::Facts;
 use slim_image::ImagePath;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-/// The files of one program, in the order that the loader looks in.
+/// The files of one program.
 pub(crate) struct Scope {
     pub program: Vec<ImagePath>,
     /// By file that was opened at run time: it and what it needs.
@@ -28,7 +30,7 @@ impl Scope {
         self.program.iter().chain(self.opened.values().flatten()).filter(|path| seen.insert(*path)).collect()
     }
 
-    /// Where an import of a file leads: the file, and the index of its export.
+    /// Where an import of a file may lead: each file with the index of its export.
     pub fn find<'a>(
         &'a self,
         file: &ImagePath,
@@ -36,14 +38,14 @@ impl Scope {
         facts: &BTreeMap<&ImagePath, Facts>,
     ) -> Vec<(&'a ImagePath, usize)> {
         let own = self.opened.values().filter(|files| files.contains(file)).flatten();
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
         for path in self.program.iter().chain(own) {
-            let Some(facts) = facts.get(path) else { continue };
-            let found = defined(facts, import);
-            if !found.is_empty() {
-                return found.into_iter().map(|export| (path, export)).collect();
+            if let Some(facts) = facts.get(path).filter(|_| seen.insert(path)) {
+                found.extend(defined(facts, import).into_iter().map(|export| (path, export)));
             }
         }
-        Vec::new()
+        found
     }
 }
 

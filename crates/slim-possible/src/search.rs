@@ -19,7 +19,7 @@ const NUMBERS: u64 = 1024;
 pub struct Kept {
     pub path: ImagePath,
     pub how: How,
-    /// The files that the loader finds for its DT_NEEDED, in order.
+    /// The files that the loader finds for its DT_NEEDED.
     pub needs: Vec<ImagePath>,
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{analyse, assert_calls, compile, only};
+use common::{analyse, as_image, assert_calls, compile, only};
 use slim_image::{ImagePath, MemoryTree};
 use slim_possible::{Because, How, Kept, Machine, possible};
 
@@ -181,6 +181,26 @@ __asm__(".symver second,answer@@V2");
     let possible = analyse(&program.file, &[]);
     assert_calls(&possible, &["getppid"], &["mlockall"]);
     assert!(possible.call("getppid").unwrap().because.first().unwrap().to_string().contains("main → "));
+}
+
+/// An allocator before libc, a variant for another processor: which one the loader takes is not for us to say.
+#[test]
+fn what_two_libraries_define_may_be_either() {
+    let define =
+        |body: &str| format!("#include <unistd.h>\n#include <sys/mman.h>\nint answer(void) {{ {body} }}\n");
+    let one = compile("gcc", &define("return getppid();"), &["-shared", "-fPIC", "-Wl,-soname,program"]);
+    let two = compile("gcc", &define("return mlockall(1);"), &["-shared", "-fPIC", "-Wl,-soname,./program"]);
+    let run_path = format!("-Wl,--no-as-needed,-rpath,{}", one.directory.path().display());
+    let (path, other) = (one.file.to_str().unwrap(), two.file.to_str().unwrap());
+    let program =
+        compile("gcc", "int answer(void);\nint main(void) { return answer(); }\n", &[path, &run_path]);
+    let (tree, mut kept) = as_image(&program.file, &[]);
+    let tree = tree.file(other, 0o755, std::fs::read(other).unwrap());
+    let libc = kept.iter().find(|kept| kept.path == ImagePath::new(path)).unwrap().needs.clone();
+    kept.push(Kept { path: ImagePath::new(other), how: How::Library, needs: libc });
+    let main = kept.iter_mut().find(|kept| matches!(kept.how, How::Program { .. })).unwrap();
+    main.needs.push(ImagePath::new(other));
+    assert_calls(&possible(&tree, &kept).unwrap(), &["getppid", "mlockall"], &["mount"]);
 }
 
 #[test]

@@ -38,6 +38,12 @@ fn libraries(file: &Path) -> Vec<String> {
 
 /// What a program with its libraries and those it opens can do.
 pub fn analyse(program: &Path, opened: &[PathBuf]) -> Possible {
+    let (tree, kept) = as_image(program, opened);
+    possible(&tree, &kept).unwrap()
+}
+
+/// A program with its libraries and those it opens as files of an image.
+pub fn as_image(program: &Path, opened: &[PathBuf]) -> (MemoryTree, Vec<Kept>) {
     let mut kept: BTreeMap<String, (How, Vec<String>)> = BTreeMap::new();
     let mut open: Vec<String> = Vec::new();
     for (index, file) in std::iter::once(program).chain(opened.iter().map(PathBuf::as_path)).enumerate() {
@@ -55,7 +61,7 @@ pub fn analyse(program: &Path, opened: &[PathBuf]) -> Possible {
     for path in kept.keys() {
         tree = tree.file(path.as_str(), 0o755, std::fs::read(path).unwrap());
     }
-    let kept: Vec<Kept> = kept
+    let kept = kept
         .into_iter()
         .map(|(path, (how, needs))| Kept {
             path: ImagePath::new(&path),
@@ -63,7 +69,7 @@ pub fn analyse(program: &Path, opened: &[PathBuf]) -> Possible {
             needs: needs.iter().map(ImagePath::new).collect(),
         })
         .collect();
-    possible(&tree, &kept).unwrap()
+    (tree, kept)
 }
 
 pub fn only(possible: &Possible) -> &Program {
