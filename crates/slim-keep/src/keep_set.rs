@@ -78,6 +78,7 @@ impl KeepSet {
 pub(crate) fn add_reason(because: &mut BTreeSet<Reason>, reason: Reason) {
     let (kind, most) = (reason.kind(), reason.most_of_kind());
     because.insert(reason);
+    let Some(most) = most else { return };
     let mut of_kind = because.iter().filter(|reason| reason.kind() == kind);
     if of_kind.clone().count() > most {
         let last = of_kind.next_back().cloned();

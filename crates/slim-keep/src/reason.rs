@@ -166,15 +166,15 @@ impl Reason {
         Some(path)
     }
 
-    /// How many reasons of this kind a path keeps; more of them say nothing new. Who needs a library or a loader is kept whole:
-    /// by that it is known what each program loads.
-    pub(crate) fn most_of_kind(&self) -> usize {
+    /// How many reasons of this kind a path keeps; more of them say nothing new. `None`: all, of who needs a library or a
+    /// loader, since by that it is known what each program loads.
+    pub(crate) fn most_of_kind(&self) -> Option<usize> {
         match self {
-            Self::Traced { .. } => 8,
-            Self::OnTheWay { .. } | Self::SymlinkOnTheWay { .. } => 2,
-            Self::ParentOf { .. } => 1,
-            Self::NeededLibrary { .. } | Self::ElfInterpreter { .. } => usize::MAX,
-            _ => 4,
+            Self::NeededLibrary { .. } | Self::ElfInterpreter { .. } => None,
+            Self::Traced { .. } => Some(8),
+            Self::OnTheWay { .. } | Self::SymlinkOnTheWay { .. } => Some(2),
+            Self::ParentOf { .. } => Some(1),
+            _ => Some(4),
         }
     }
 }

@@ -85,7 +85,8 @@ fn told(explained: &Explained) -> String {
                 lines.push(format!("  {arrow}{}", step.told));
             }
             lines.extend(also.iter().take(MOST_ALSO).map(|reason| format!("  also: {reason}")));
-            if let Some(more) = also.len().checked_sub(MOST_ALSO).filter(|more| *more > 0) {
+            let more = also.len().saturating_sub(MOST_ALSO);
+            if more > 0 {
                 lines.push(format!("  and {} (keep.json has all)", counted(more, "more reason")));
             }
             if *removed_below > 0 {

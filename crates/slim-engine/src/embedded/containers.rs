@@ -50,13 +50,15 @@ impl EmbeddedEngine {
     /// How a container is doing. Its keeper is one that lived when we looked: running is nothing that nobody held.
     pub(super) fn state(&self, id: &ContainerId, action: &str) -> Result<(Folder, Record, State)> {
         let (folder, record) = self.known(id, action)?;
-        let mut state = folder.state().map_err(|error| refused(action, id, &error))?;
-        state.keeper = living_keeper(&folder);
+        let look = || {
+            let state = folder.state().map_err(|error| refused(action, id, &error))?;
+            Result::Ok(State { keeper: living_keeper(&folder), ..state })
+        };
+        let mut state = look()?;
         // A keeper that was killed tells no end.
         if state.status == Status::Running && state.keeper.is_none() {
             // It may have told one since the first look, and the container may run again.
-            state = folder.state().map_err(|error| refused(action, id, &error))?;
-            state.keeper = living_keeper(&folder);
+            state = look()?;
             if state.status == Status::Running && state.keeper.is_none() {
                 if let Err(error) = end_unheld(&state) {
                     tracing::warn!("container {} runs on with nobody to hold it: {error}", id.short());
