@@ -1,5 +1,6 @@
-//! Work in several parts, of which none goes on once one of them failed, and none is left to itself: whoever started them
-//! goes on only when they have ended, so that nothing is written where everybody thinks that it is over.
+//! Work in several parts, of which none goes on once one of them failed: whoever started them goes on only when they have
+//! ended, so that nothing is written where everybody thinks that it is over. Where whoever waits for them is broken off
+//! they are told as well, and end by themselves.
 
 use futures_util::{StreamExt, stream};
 use std::io::{self, Read};
